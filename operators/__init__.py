@@ -1,0 +1,1 @@
+"""One batch of work each, on plain Arrow tables: nothing here imports ray."""

@@ -1,0 +1,1 @@
+"""Decoders: an open file in, segments with model-ready parts out."""

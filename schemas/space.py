@@ -1,0 +1,58 @@
+"""An embedding space: model + weights + recipe. Vectors of two spaces are never compared (I4)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, Self
+
+import pyarrow as pa
+
+from schemas.card import Frozen, ModelCard
+from schemas.errors import ModelError
+from schemas.recipe import Recipe
+
+METADATA_KEY = b"embedlake.space"
+VectorType = Literal["float32", "float16"]
+
+
+def embedding_column(width: int) -> str:
+    """The name of the vector column of one width."""
+    return f"embedding_{width}"
+
+
+class Space(Frozen):
+    """What a vector column was made by; its `id` is the digest of all of it."""
+
+    card: ModelCard
+    recipe: Recipe
+    vector_type: VectorType = "float32"
+
+    @property
+    def id(self) -> str:
+        """`<model name>-<12 hex digits>`: readable, and different whenever anything of it differs."""
+        parts = (self.card.model_id, self.card.weights_digest, self.card.preprocessing, self.recipe.digest)
+        digest = hashlib.sha256("\n".join((*parts, str(self.card.widths), self.vector_type)).encode())
+        name = "".join(c if c.isalnum() else "-" for c in self.card.model_id.rsplit("/", 1)[-1].lower())
+        return f"{name.strip('-')}-{digest.hexdigest()[:12]}"
+
+    @property
+    def vector_fields(self) -> list[pa.Field]:
+        """One `FixedSizeList` field for each width on the card; each row is a unit vector or null."""
+        value = pa.float32() if self.vector_type == "float32" else pa.float16()
+        return [pa.field(embedding_column(w), pa.list_(value, w)) for w in self.card.widths]
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """Arrow schema metadata that carries the space with its vectors."""
+        return {METADATA_KEY: self.model_dump_json().encode()}
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> Self:
+        """The space that made a table's vectors.
+
+        Raises:
+            ModelError: the table carries no space.
+        """
+        raw = (schema.metadata or {}).get(METADATA_KEY)
+        if raw is None:
+            raise ModelError("table has no embedlake space in its metadata: it was not written by embedlake")
+        return cls.model_validate_json(raw)

@@ -1,0 +1,119 @@
+"""Arrow schemas of every table, in a lake and between operators. Column names are a public contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from schemas.errors import UsageError
+from schemas.space import Space
+
+TIMESTAMP = pa.timestamp("ms", tz="UTC")
+
+LISTING = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("size", pa.int64()),
+        pa.field("etag", pa.string()),
+        pa.field("mtime", TIMESTAMP),
+        pa.field("inline", pa.large_binary()),
+    ]
+)
+"""One row per source object. `source` is the root or manifest that it was found by; `inline` holds an
+interleaved document that came inside a manifest instead of as an object of its own."""
+
+ASSETS = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("size", pa.int64()),
+        pa.field("etag", pa.string()),
+        pa.field("mtime", TIMESTAMP),
+        pa.field("content_hash", pa.string()),
+        pa.field("modality", pa.string()),
+        pa.field("media_type", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("error_stage", pa.string()),
+        pa.field("error_code", pa.string()),
+        pa.field("error_detail", pa.string()),
+        pa.field("segments", pa.int32(), nullable=False),
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+    ]
+)
+"""One row per source object: what became of it. `status` is `embedded` or `quarantined`."""
+
+EMBEDDED = "embedded"
+QUARANTINED = "quarantined"
+
+LOCATOR = [
+    pa.field("page", pa.int32()),
+    pa.field("start_ms", pa.int64()),
+    pa.field("end_ms", pa.int64()),
+    pa.field("char_start", pa.int64()),
+    pa.field("char_end", pa.int64()),
+]
+"""Where in the asset a segment lies; `page` counts from 1, characters and milliseconds from 0."""
+
+SEGMENT = [
+    pa.field("segment_id", pa.string(), nullable=False),
+    pa.field("uri", pa.string(), nullable=False),
+    pa.field("modality", pa.string(), nullable=False),
+    pa.field("ordinal", pa.int32(), nullable=False),
+    *LOCATOR,
+    pa.field("text", pa.string()),
+    pa.field("tokens", pa.int32(), nullable=False),
+]
+
+PART = pa.struct(
+    [
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("data", pa.large_binary()),
+        pa.field("shape", pa.list_(pa.int32())),
+        pa.field("at_ms", pa.int64()),
+    ]
+)
+"""One part of a model input, in the caller's order: see `operators.parts.Part`."""
+
+SEGMENT_KIND = "segment"
+ASSET_KIND = "asset"
+
+PREPARED = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),
+        *(f.with_nullable(True) for f in SEGMENT if f.name != "uri"),
+        *(f.with_nullable(f.name != "uri") for f in ASSETS if f.name not in ("modality", "tokens", "run_id")),
+        pa.field("parts", pa.list_(PART)),
+    ]
+)
+"""Between decode and embed: one row per segment (`kind` = segment, with its model-ready `parts`), and after
+the last segment of an asset one row that says how the asset ended (`kind` = asset)."""
+
+RESERVED = frozenset({*(f.name for f in SEGMENT), *PREPARED.names, *LISTING.names, *ASSETS.names, "metadata"})
+
+
+def embedded_schema(space: Space) -> pa.Schema:
+    """`PREPARED` without the media, with one vector column for each width."""
+    kept = [f for f in PREPARED if f.name != "parts"]
+    return pa.schema([*kept, *space.vector_fields])
+
+
+def space_schema(space: Space, metadata: Iterable[pa.Field] = ()) -> pa.Schema:
+    """The table of a space: one row per segment, the user's metadata columns, a vector for each width."""
+    user = [f.with_nullable(True) for f in metadata]
+    fields = [*SEGMENT, *user, *space.vector_fields, pa.field("run_id", pa.string(), nullable=False)]
+    return pa.schema(fields, metadata=space.metadata())
+
+
+def check_metadata_names(names: Iterable[str], where: str) -> None:
+    """Refuse user metadata columns whose names the contract needs.
+
+    Raises:
+        UsageError: names a column and the manifest it came from.
+    """
+    for name in names:
+        if name in RESERVED or name.startswith("embedding_"):
+            raise UsageError(f"{where}: metadata column '{name}' has a reserved name; rename it in the manifest")
