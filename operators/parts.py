@@ -111,22 +111,18 @@ def from_arrow(column: pa.Array | pa.ChunkedArray) -> list[tuple[Part, ...]]:
     """
     if isinstance(column, pa.ChunkedArray):
         return [row for chunk in column.chunks for row in from_arrow(chunk)]
-    flat = column.values
-    parts = [_part(flat, i) for i in range(len(flat))]
-    offsets = column.offsets.to_numpy()
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    return [
-        tuple(parts[offsets[i] : offsets[i + 1]]) if valid[i] else () for i in range(len(column))
-    ]
+    flat = column.flatten()
+    fields = (flat.field(name).to_pylist() for name in ("kind", "text", "shape", "at_ms"))
+    data = flat.field("data")
+    parts = iter([_part(data[i], *row) for i, row in enumerate(zip(*fields, strict=True))])
+    lengths = column.value_lengths().fill_null(0).to_pylist()
+    return [tuple(next(parts) for _ in range(length)) for length in lengths]
 
 
-def _part(flat: pa.StructArray, i: int) -> Part:
-    kind = PartKind(flat.field("kind")[i].as_py())
-    data = flat.field("data")[i].as_buffer()
-    array = None
-    if data is not None:
-        array = np.frombuffer(data, _DTYPES[kind]).reshape(flat.field("shape")[i].as_py())
-    return Part(kind, flat.field("text")[i].as_py(), array, flat.field("at_ms")[i].as_py())
+def _part(data: pa.Scalar, kind: str, text: str | None, shape: list[int] | None, at_ms: int | None) -> Part:
+    dtype = PartKind(kind)
+    array = np.frombuffer(data.as_buffer(), _DTYPES[dtype]).reshape(shape) if shape is not None else None
+    return Part(dtype, text, array, at_ms)
 
 
 def token_estimate(parts: Iterable[Part], card: ModelCard) -> int:

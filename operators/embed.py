@@ -1,0 +1,115 @@
+"""Embed prepared segments: token-budgeted batches through the engine, every width cut and renormalised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.model.batching import token_batches
+from operators.model.contract import Engine
+from operators.parts import Part, from_arrow
+from schemas.errors import ErrorCode, Stage
+from schemas.space import Space
+from schemas.tables import QUARANTINED, SEGMENT_KIND
+
+_MIN_NORM = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedSegments:
+    """`PREPARED` rows in; the same rows without media, with a vector of each width, out.
+
+    Asset rows pass through with null vectors. A batch that the model fails on is bisected down to the row:
+    one segment that cannot be embedded costs itself, and carries the reason.
+    """
+
+    engine: Engine
+    space: Space
+    token_budget: int
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """One block of prepared rows."""
+        is_segment = pc.equal(rows["kind"], SEGMENT_KIND).to_numpy(zero_copy_only=False)
+        index = np.flatnonzero(is_segment)
+        segments = rows.take(pa.array(index))
+        inputs = from_arrow(segments["parts"])
+        tokens = segments["tokens"].to_numpy()
+        vectors, reasons = self.vectors(inputs, tokens)
+        good = np.zeros(rows.num_rows, bool)
+        good[index] = [reason is None for reason in reasons]
+        full = np.zeros((rows.num_rows, self.space.card.dim), np.float32)
+        full[index] = vectors
+        out = rows.drop_columns(["parts"])
+        if any(reasons):
+            out = _mark(out, {int(i): r for i, r in zip(index, reasons, strict=True) if r})
+        for field, column in zip(self.space.vector_fields, widths(full, self.space, good), strict=True):
+            out = out.append_column(field, column)
+        return out
+
+    def vectors(
+        self, inputs: Sequence[tuple[Part, ...]], tokens: npt.NDArray[np.int32]
+    ) -> tuple[npt.NDArray[np.float32], list[tuple[ErrorCode, str] | None]]:
+        """Full-width vectors, and for each input None or why it has none.
+
+        Returns:
+            float32 `[inputs, dim]` with zeros where there is a reason, and the reasons.
+        """
+        vectors = np.zeros((len(inputs), self.space.card.dim), np.float32)
+        reasons: list[tuple[ErrorCode, str] | None] = [None] * len(inputs)
+        todo = [list(batch) for batch in token_batches(tokens, self.token_budget)]
+        while todo:
+            batch = todo.pop()
+            try:
+                found = self.engine.embed([inputs[i] for i in batch])
+            except Exception as error:
+                if len(batch) > 1:
+                    middle = len(batch) // 2
+                    todo += [batch[:middle], batch[middle:]]
+                else:
+                    detail = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                    reasons[batch[0]] = (ErrorCode.EMBED_FAILED, detail)
+                continue
+            norms = np.linalg.norm(found, axis=1)
+            bad = ~np.isfinite(norms) | (norms < _MIN_NORM)
+            for row, norm in zip(np.array(batch)[bad], norms[bad], strict=True):
+                reasons[int(row)] = (ErrorCode.NOT_FINITE, f"the model returned a vector of norm {norm}")
+            vectors[batch] = np.where(bad[:, None], 0.0, found)
+        return vectors, reasons
+
+
+def widths(full: npt.NDArray[np.float32], space: Space, valid: npt.NDArray[np.bool_]) -> list[pa.Array]:
+    """A `FixedSizeList` column for each width of the space: prefixes of the full vectors, each a unit vector.
+
+    Args:
+        full: float32 `[rows, dim]`.
+        space: decides the widths and the value type.
+        valid: bool `[rows]`; other rows are null.
+    """
+    columns = []
+    for field, width in zip(space.vector_fields, space.card.widths, strict=True):
+        part = full[:, :width]
+        norms = np.linalg.norm(part, axis=1, keepdims=True)
+        unit = (part / np.maximum(norms, _MIN_NORM)).astype(field.type.value_type.to_pandas_dtype())
+        values = pa.array(unit.reshape(-1), field.type.value_type)
+        columns.append(pa.FixedSizeListArray.from_arrays(values, width, mask=pa.array(~valid)))
+    return columns
+
+
+def _mark(rows: pa.Table, reasons: dict[int, tuple[ErrorCode, str]]) -> pa.Table:
+    marked = {
+        "status": {i: QUARANTINED for i in reasons},
+        "error_stage": {i: str(Stage.EMBED) for i in reasons},
+        "error_code": {i: str(code) for i, (code, _) in reasons.items()},
+        "error_detail": {i: detail for i, (_, detail) in reasons.items()},
+    }
+    for name, values in marked.items():
+        column = rows[name].to_pylist()
+        for index, value in values.items():
+            column[index] = value
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), [column])
+    return rows

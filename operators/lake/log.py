@@ -1,0 +1,71 @@
+"""The catalog's log: read the newest entry, append exactly one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from operators.lake.layout import Layout
+from operators.storage import Storage, explain, join
+from schemas.catalog import Catalog, Change
+from schemas.errors import ConflictError, EmbedlakeError, LakeError
+
+_SUFFIX = ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogLog:
+    """The log of one lake. Entries are `catalog/0000000N.json`; the highest number is the state."""
+
+    layout: Layout
+    storage: Storage
+
+    def read(self) -> Catalog:
+        """The newest entry, or an empty catalog for a lake that is not there yet.
+
+        Raises:
+            LakeError: storage refuses, or an entry is not a catalog of this format.
+        """
+        try:
+            names = [n for n in self.storage.names(self.layout.catalog) if n.endswith(_SUFFIX)]
+            if not names:
+                return Catalog()
+            return self._parse(join(self.layout.catalog, names[-1]))
+        except EmbedlakeError:
+            raise
+        except Exception as error:
+            raise explain(error, self.layout.lake, LakeError) from error
+
+    def entries(self) -> list[Catalog]:
+        """The whole history, oldest first."""
+        names = [n for n in self.storage.names(self.layout.catalog) if n.endswith(_SUFFIX)]
+        return [self._parse(join(self.layout.catalog, n)) for n in names]
+
+    def append(self, base: Catalog, change: Change) -> Catalog:
+        """Append a change to the state that it was made for.
+
+        A put whose answer was lost is recognised by reading the entry back.
+
+        Raises:
+            ConflictError: another writer appended first.
+        """
+        entry = base.apply(change)
+        uri = self._uri(entry.number)
+        body = entry.model_dump_json(indent=1).encode()
+        if not self.storage.put_if_absent(uri, body) and self.storage.read(uri) != body:
+            raise ConflictError(
+                f"another run published to {self.layout.lake} first; nothing of this one was published: run it again"
+            )
+        return entry
+
+    def _uri(self, number: int) -> str:
+        return join(self.layout.catalog, f"{number:08d}{_SUFFIX}")
+
+    def _parse(self, uri: str) -> Catalog:
+        try:
+            return Catalog.model_validate_json(self.storage.read(uri))
+        except ValidationError as error:
+            raise LakeError(
+                f"{uri} is not a catalog of this version of embedlake ({error.error_count()} fields differ)"
+            ) from error

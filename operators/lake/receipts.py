@@ -1,0 +1,67 @@
+"""Receipts: what a staged fragment holds, written after it and atomically, so that a dead run can be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from operators.storage import Storage, join
+from schemas.tables import PREPARED
+
+FRAGMENTS_KEY = b"embedlake.fragments"
+RECEIPT = pa.schema([f for f in PREPARED if f.name not in ("parts", "text")])
+"""A receipt's columns: every segment that was staged (or failed in the model), and asset outcomes."""
+_READERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One batch that was staged: its rows without media and vectors, and its fragments' metadata as JSON."""
+
+    name: str
+    rows: pa.Table
+    fragments: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """The receipts of one run, in one folder."""
+
+    uri: str
+    storage: Storage
+
+    def key(self, rows: pa.Table) -> str:
+        """The receipt's name: a digest of what the batch holds, so the same batch has one receipt."""
+        state = hashlib.sha256()
+        for name in ("uri", "segment_id", "error_code"):
+            for value in rows[name].to_pylist():
+                state.update(f"{value}\n".encode())
+        return state.hexdigest()[:32]
+
+    def write(self, rows: pa.Table, fragments: Sequence[str]) -> str:
+        """Persist a receipt; its name is returned."""
+        table = rows.select(RECEIPT.names).cast(RECEIPT)
+        table = table.replace_schema_metadata({FRAGMENTS_KEY: json.dumps(list(fragments)).encode()})
+        out = io.BytesIO()
+        pq.write_table(table, out, compression="zstd")
+        name = f"{self.key(rows)}.parquet"
+        self.storage.put(join(self.uri, name), out.getvalue())
+        return name
+
+    def read_all(self) -> list[Receipt]:
+        """Every receipt of the run, by name."""
+        names = [n for n in self.storage.names(self.uri) if n.endswith(".parquet")]
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(pool.map(self._read, names))
+
+    def _read(self, name: str) -> Receipt:
+        table = pq.read_table(io.BytesIO(self.storage.read(join(self.uri, name))))
+        fragments = json.loads((table.schema.metadata or {})[FRAGMENTS_KEY])
+        return Receipt(name, table.replace_schema_metadata(None), fragments)

@@ -1,0 +1,148 @@
+"""Lance tables of a lake: many writers stage fragments, one commit makes all of a run visible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import lance
+import pyarrow as pa
+from lance.fragment import FragmentMetadata, write_fragments
+
+from operators.storage import Storage
+from schemas.errors import LakeError
+
+RUN_PROPERTY = "embedlake.run"
+LIVE_TAG = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One Lance table, by its URI."""
+
+    uri: str
+    storage: Storage
+
+    def open(self, version: int | None = None) -> lance.LanceDataset:
+        """The table at a version, the newest when None.
+
+        Raises:
+            LakeError: there is no such table or version.
+        """
+        try:
+            return lance.dataset(self.uri, version=version, storage_options=self.options)
+        except (ValueError, OSError) as error:
+            raise LakeError(f"cannot open table {self.uri}: {' '.join(str(error).split())[:200]}") from error
+
+    @property
+    def options(self) -> dict[str, str] | None:
+        """Storage options of the table's URI."""
+        return self.storage.lance_options(self.uri)
+
+    def ensure(self, schema: pa.Schema) -> lance.LanceDataset:
+        """The table's newest version; an empty one with `schema` is created where there is none."""
+        try:
+            return lance.write_dataset(
+                schema.empty_table(),
+                self.uri,
+                schema=schema,
+                mode="create",
+                enable_stable_row_ids=True,
+                storage_options=self.options,
+            )
+        except OSError as error:
+            if "already exists" not in str(error):
+                raise
+            return self.open()
+
+    def stage(self, rows: pa.Table) -> list[str]:
+        """Write rows as fragments that no reader sees before `commit`.
+
+        Returns:
+            the fragments' metadata, each as JSON.
+        """
+        written = write_fragments(rows, self.uri, mode="append", storage_options=self.options)
+        return [json.dumps(fragment.to_json()) for fragment in written]
+
+    def staged_rows(self, fragment: str) -> pa.Table:
+        """The rows of a staged, uncommitted fragment."""
+        from lance.file import LanceFileReader
+
+        files = FragmentMetadata.from_json(fragment).files
+        uris = [f"{self.uri}/data/{file.path}" for file in files]
+        tables = [LanceFileReader(u, storage_options=self.options).read_all().to_table() for u in uris]
+        return pa.concat_tables(tables)
+
+    def landed(self, run_id: str, base: int) -> int | None:
+        """The version that a run's commit made after version `base`, if it did land.
+
+        A lost answer to a commit is resolved here, by reading the log, and never by guessing.
+        """
+        head = self.open()
+        for version in range(head.version, base, -1):
+            transaction = head.read_transaction(version)
+            if transaction and transaction.transaction_properties.get(RUN_PROPERTY) == run_id:
+                return version
+        return None
+
+    def commit(self, run_id: str, base: int, fragments: Sequence[str], dropped_uris: Sequence[str]) -> int:
+        """All changes of a run in one new version: staged fragments in, rows of `dropped_uris` out.
+
+        The table is first brought back to `base` if a run that never published left versions above it.
+
+        Returns:
+            the version that holds the run; `base` when there was nothing to change.
+        """
+        if (version := self.landed(run_id, base)) is not None:
+            return version
+        if not fragments and not dropped_uris:
+            return base
+        head = self.open()
+        if head.version != base:
+            self.open(base).restore()
+            head = self.open()
+        removed, updated = _delete_rows(head, dropped_uris)
+        operation = lance.LanceOperation.Update(
+            removed_fragment_ids=removed,
+            updated_fragments=updated,
+            new_fragments=[FragmentMetadata.from_json(text) for text in fragments],
+            fields_modified=[],
+        )
+        transaction = lance.Transaction(
+            read_version=head.version, operation=operation, transaction_properties={RUN_PROPERTY: run_id}
+        )
+        done = lance.LanceDataset.commit(
+            self.uri, transaction, read_version=head.version, storage_options=self.options
+        )
+        return int(done.version)
+
+    def tag_live(self, version: int) -> None:
+        """Move the tag that direct readers open; it also keeps clean-up away from the version."""
+        tags = self.open().tags
+        if LIVE_TAG in tags.list():
+            tags.update(LIVE_TAG, version)
+        else:
+            tags.create(LIVE_TAG, version)
+
+
+def _delete_rows(head: lance.LanceDataset, uris: Sequence[str]) -> tuple[list[int], list[FragmentMetadata]]:
+    removed: list[int] = []
+    updated: list[FragmentMetadata] = []
+    if not uris:
+        return removed, updated
+    predicate = uri_predicate(uris)
+    for fragment in head.get_fragments():
+        if fragment.count_rows(filter=predicate) == 0:
+            continue
+        kept = fragment.delete(predicate)
+        if kept is None:
+            removed.append(fragment.fragment_id)
+        else:
+            updated.append(kept)
+    return removed, updated
+
+
+def uri_predicate(uris: Sequence[str]) -> str:
+    """An SQL predicate that matches exactly these URIs; quotes in them cannot break out."""
+    return "uri IN (" + ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris) + ")"

@@ -1,0 +1,230 @@
+"""Read assets: fetch, decode, segment and prepare one shard of the listing on a CPU worker."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from operators.decode.registry import decode
+from operators.model.contract import ModelSpec, Preparer
+from operators.parts import Part, Segment, to_arrow
+from operators.sources.fetch import Fetched, Fetcher, Wanted
+from schemas.card import Role
+from schemas.errors import AssetError, ErrorCode, Stage
+from schemas.recipe import Recipe
+from schemas.tables import (
+    ASSET_KIND,
+    EMBEDDED,
+    LISTING,
+    PREPARED,
+    QUARANTINED,
+    SEGMENT_KIND,
+)
+
+STAGED_COLUMN = "staged"
+_PREPARE_ROWS = 64
+_LISTED = ("uri", "source", "size", "etag", "mtime")
+
+
+def segment_id(content_hash: str, segment: Segment, recipe_digest: str) -> str:
+    """A digest of what decides the segment: the same input has the same id everywhere, 32 hex digits."""
+    text = f"{content_hash}\n{segment.modality}\n{segment.locator.key()}\n{recipe_digest}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadAssets:
+    """`LISTING` rows in, `PREPARED` tables out: every segment of every asset, and each asset's outcome.
+
+    A `staged` column (list of segment ids) on the input names segments that an earlier attempt has already
+    embedded: they are counted and not emitted again. Tables are cut at `block_bytes` of media.
+    """
+
+    input_schema: ClassVar[pa.Schema] = LISTING
+    output_schema: ClassVar[pa.Schema] = PREPARED
+
+    fetcher: Fetcher
+    spec: ModelSpec
+    recipe: Recipe
+    role: str = Role.DOCUMENT
+    block_bytes: int = 16 << 20
+
+    def __call__(self, shard: pa.Table) -> Iterator[pa.Table]:
+        """One shard's rows; media of at most one block and one asset's window are held at a time."""
+        out = _Rows(self.block_bytes, shard.schema)
+        rows = shard.to_pylist()
+        wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"]) for r in rows]
+        for index, fetched in self.fetcher.fetch_all(wanted):
+            asset = _Asset(rows[index], self.recipe.digest)
+            if isinstance(fetched, AssetError):
+                out.add([asset.outcome(fetched)])
+                continue
+            try:
+                for segments in self._segments(asset, wanted[index], fetched):
+                    out.add(segments)
+                    if out.full:
+                        yield out.take()
+                out.add([asset.outcome(None)])
+            except AssetError as error:
+                out.add([asset.outcome(error)])
+            finally:
+                fetched.file.close()
+        if out.rows:
+            yield out.take()
+
+    def _segments(self, asset: _Asset, wanted: Wanted, fetched: Fetched) -> Iterator[list[dict[str, Any]]]:
+        preparer = _preparer(self.spec, self.role)
+        asset.content_hash = fetched.content_hash
+        asset.row["size"] = fetched.size
+        media, segments = decode(
+            fetched.file,
+            wanted.uri,
+            self.recipe,
+            self.spec.card,
+            preparer.counter,
+            lambda reference: self.fetcher.open_reference(reference, wanted),
+        )
+        asset.media_type = media.mime
+        for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):
+            fresh = asset.number(batch)
+            inputs, tokens = _prepare(preparer, [segment.parts for _, _, segment in fresh])
+            yield [
+                asset.segment(ordinal, key, segment, parts, count)
+                for (ordinal, key, segment), parts, count in zip(fresh, inputs, tokens, strict=True)
+            ]
+
+
+_PREPARERS: dict[tuple[str, str], Preparer] = {}
+
+
+def _preparer(spec: ModelSpec, role: str) -> Preparer:
+    """The model's CPU half, made once a process: Ray unpickles an operator anew for every task."""
+    key = (spec.card.weights_digest, role)
+    if key not in _PREPARERS:
+        _PREPARERS[key] = spec.preparer(role)
+    return _PREPARERS[key]
+
+
+def _prepare(preparer: Preparer, inputs: list[tuple[Part, ...]]) -> tuple[list[tuple[Part, ...]], list[int]]:
+    try:
+        return preparer.prepare(inputs)
+    except AssetError:
+        raise
+    except Exception as error:
+        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise AssetError(ErrorCode.INTERNAL, detail, Stage.PREPARE) from error
+
+
+def _batches(segments: Iterable[Segment], rows: int, max_bytes: int) -> Iterator[list[Segment]]:
+    batch: list[Segment] = []
+    size = 0
+    for segment in segments:
+        batch.append(segment)
+        size += _bytes(segment.parts)
+        if len(batch) == rows or size >= max_bytes:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _bytes(parts: Iterable[Part]) -> int:
+    return sum((0 if p.data is None else p.data.nbytes) + len(p.text or "") for p in parts)
+
+
+class _Asset:
+    """One asset while its segments are numbered and counted."""
+
+    def __init__(self, row: dict[str, Any], recipe_digest: str) -> None:
+        self.row = {name: row[name] for name in _LISTED}
+        self.metadata = row.get("metadata")
+        self.staged = frozenset(row.get(STAGED_COLUMN) or ())
+        self.recipe_digest = recipe_digest
+        self.content_hash: str | None = None
+        self.media_type: str | None = None
+        self.modality: str | None = None
+        self.segments = 0
+
+    def number(self, batch: list[Segment]) -> list[tuple[int, str, Segment]]:
+        numbered = []
+        for segment in batch:
+            key = segment_id(self.content_hash or "", segment, self.recipe_digest)
+            self.modality = self.modality or str(segment.modality)
+            if key not in self.staged:
+                numbered.append((self.segments, key, segment))
+            self.segments += 1
+        return numbered
+
+    def segment(
+        self, ordinal: int, key: str, segment: Segment, parts: tuple[Part, ...], tokens: int
+    ) -> dict[str, Any]:
+        where = segment.locator
+        return {
+            "kind": SEGMENT_KIND,
+            "segment_id": key,
+            "uri": self.row["uri"],
+            "source": self.row["source"],
+            "modality": str(segment.modality),
+            "ordinal": ordinal,
+            "page": where.page,
+            "start_ms": where.start_ms,
+            "end_ms": where.end_ms,
+            "char_start": where.char_start,
+            "char_end": where.char_end,
+            "text": segment.text,
+            "tokens": tokens,
+            "metadata": self.metadata,
+            "parts": parts,
+        }
+
+    def outcome(self, error: AssetError | None) -> dict[str, Any]:
+        failed = {}
+        if error is not None:
+            failed = {
+                "error_stage": str(error.stage),
+                "error_code": str(error.code),
+                "error_detail": error.detail,
+            }
+        return {
+            **self.row,
+            "kind": ASSET_KIND,
+            "modality": self.modality,
+            "content_hash": self.content_hash,
+            "media_type": self.media_type,
+            "status": EMBEDDED if error is None else QUARANTINED,
+            "segments": self.segments if error is None else 0,
+            **failed,
+        }
+
+
+class _Rows:
+    """Output rows until they are worth a table."""
+
+    def __init__(self, block_bytes: int, listing: pa.Schema) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.size = 0
+        self.block_bytes = block_bytes
+        index = listing.get_field_index("metadata")
+        self.metadata = listing.field(index) if index >= 0 else None
+
+    @property
+    def full(self) -> bool:
+        return self.size >= self.block_bytes
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        self.rows.extend(rows)
+        self.size += sum(_bytes(row.get("parts", ())) for row in rows)
+
+    def take(self) -> pa.Table:
+        rows, self.rows, self.size = self.rows, [], 0
+        columns = {f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in PREPARED if f.name != "parts"}
+        columns["parts"] = to_arrow(row.get("parts", ()) for row in rows)
+        table = pa.table(columns, schema=PREPARED)
+        if self.metadata is None:
+            return table
+        values = pa.array([row.get("metadata") for row in rows], self.metadata.type)
+        return table.append_column(self.metadata, values)

@@ -1,0 +1,1 @@
+"""Sources: prefixes, single objects and manifests, as one listing of assets."""

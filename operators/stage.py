@@ -1,0 +1,46 @@
+"""Stage embedded rows: a Lance fragment that nobody sees yet, and the receipt that says what it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.lake.receipts import RECEIPT, Receipts
+from operators.lake.tables import Table
+from schemas.tables import SEGMENT_KIND
+
+STAGED = pa.schema([pa.field("receipt", pa.string()), pa.field("segments", pa.int64())])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRows:
+    """Embedded rows in, one line for each receipt out. Safe to repeat: a batch has one receipt, by digest."""
+
+    table: Table
+    receipts: Receipts
+    schema: pa.Schema
+    run_id: str
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """One batch of embedded rows."""
+        segments = rows.filter(pc.and_(pc.equal(rows["kind"], SEGMENT_KIND), pc.is_null(rows["error_code"])))
+        fragments = self.table.stage(self._space_rows(segments)) if segments.num_rows else []
+        name = self.receipts.write(rows.select(RECEIPT.names), fragments)
+        return pa.table({"receipt": [name], "segments": [segments.num_rows]}, schema=STAGED)
+
+    def _space_rows(self, segments: pa.Table) -> pa.Table:
+        own = segments.append_column("run_id", pa.array([self.run_id] * segments.num_rows, pa.string()))
+        columns = [
+            own[f.name] if f.name in own.column_names else _metadata(segments, f) for f in self.schema
+        ]
+        return pa.table(columns, schema=self.schema)
+
+
+def _metadata(segments: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+    if "metadata" in segments.column_names:
+        kind = segments.schema.field("metadata").type
+        if kind.get_field_index(field.name) >= 0:
+            return pc.struct_field(segments["metadata"], field.name).cast(field.type)
+    return pa.nulls(segments.num_rows, field.type)
