@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.model.batching import token_batches
+from operators.model.batching import micro_batches
 from operators.model.contract import Engine
 from operators.parts import Part, from_arrow
 from schemas.errors import ErrorCode, Stage
@@ -61,7 +61,7 @@ class EmbedSegments:
         """
         vectors = np.zeros((len(inputs), self.space.card.dim), np.float32)
         reasons: list[tuple[ErrorCode, str] | None] = [None] * len(inputs)
-        todo = [list(batch) for batch in token_batches(tokens, self.token_budget)]
+        todo = micro_batches(tokens.tolist(), self.token_budget)
         while todo:
             batch = todo.pop()
             try:

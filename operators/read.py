@@ -168,6 +168,7 @@ class _Asset:
             "segment_id": key,
             "uri": self.row["uri"],
             "source": self.row["source"],
+            "content_hash": self.content_hash,
             "modality": str(segment.modality),
             "ordinal": ordinal,
             "page": where.page,

@@ -1,0 +1,27 @@
+"""`embedlake` and `python -m jobs`: the same program."""
+
+from __future__ import annotations
+
+import sys
+
+from schemas.errors import EmbedlakeError, ExitCode
+from schemas.house import check_house
+
+
+def main() -> None:
+    """Run the command line; every error ends in one line and a documented exit code."""
+    try:
+        check_house()
+        from jobs.cli import app
+
+        app(prog_name="embedlake")
+    except EmbedlakeError as error:
+        print(f"embedlake: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("embedlake: interrupted; run the same command again to continue", file=sys.stderr)
+        sys.exit(ExitCode.INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""What people see: one live display on a terminal, plain lines elsewhere, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as Eta
+from rich.table import Table
+
+from pipelines.progress import Silent, Snapshot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipelines.progress import Progress as Watcher
+    from pipelines.query import Hit
+    from pipelines.status import LakeStatus
+    from schemas.report import RunReport
+
+_LINE_SECONDS = 5.0
+_CELL = 60
+
+
+@contextmanager
+def open_display(quiet: bool) -> Iterator[Watcher]:
+    """The display that fits: nothing when quiet, a live one on a terminal, a line now and then elsewhere."""
+    console = Console(stderr=True)
+    if quiet:
+        yield Silent()
+    elif console.is_terminal:
+        live = Live(console)
+        with live.progress:
+            yield live
+    else:
+        yield Lines()
+
+
+class Live:
+    """Stages, rates, queue, errors and ETA in one live block."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            Eta(),
+            console=console,
+        )
+        self._tasks = {
+            name: self.progress.add_task(name, total=None, note="", visible=False)
+            for name in ("read", "embed", "stage")
+        }
+        self._started = 0.0
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """Print the phase above the bars; `embed` shows them."""
+        self._started = time.monotonic()
+        self.progress.console.print(f"[bold]{name:<8}[/bold] {detail}", highlight=False)
+        for task in self._tasks.values():
+            self.progress.update(task, visible=name == "embed")
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Move the bars; segments are extrapolated from the assets read so far."""
+        seconds = max(time.monotonic() - self._started, 1e-3)
+        whole = snapshot.assets_done >= snapshot.assets
+        done = max(snapshot.assets_done, 1)
+        segments = snapshot.prepared if whole else round(snapshot.prepared * snapshot.assets / done)
+        bad = f", [red]{snapshot.failed} quarantined[/red]" if snapshot.failed else ""
+        notes = {
+            "read": (snapshot.assets_done, snapshot.assets, f"{snapshot.assets_done / seconds:.1f} assets/s{bad}"),
+            "embed": (
+                snapshot.embedded,
+                segments,
+                f"{snapshot.embedded / seconds:.1f} segments/s, {snapshot.queued} queued",
+            ),
+            "stage": (snapshot.staged, segments, "segments"),
+        }
+        for name, (completed, total, note) in notes.items():
+            self.progress.update(self._tasks[name], completed=completed, total=max(total, 1), note=note)
+
+
+class Lines:
+    """Plain lines on stderr, at most one every few seconds, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """One line for each phase."""
+        print(f"{name}: {detail}" if detail else name, file=sys.stderr, flush=True)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """One line now and then."""
+        if time.monotonic() - self._last < _LINE_SECONDS:
+            return
+        self._last = time.monotonic()
+        s = snapshot
+        print(
+            f"assets {s.assets_done}/{s.assets}  prepared {s.prepared}  embedded {s.embedded}  staged {s.staged}  "
+            f"queued {s.queued}  quarantined {s.failed}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def show_report(report: RunReport, as_json: bool) -> None:
+    """A run's end, as one JSON document or as a table."""
+    if as_json:
+        flat = report.model_dump(mode="json", exclude={"counts"})
+        return _print_json({**flat, **report.counts.model_dump()})
+    c = report.counts
+    console = Console()
+    if report.published_version is None:
+        return console.print(f"nothing to do: {c.unchanged} assets unchanged, nothing published", highlight=False)
+    console.print(
+        f"published version {report.published_version} of [bold]{report.corpus}[/bold] in {report.lake}\n"
+        f"{c.listed} listed = {c.embedded} embedded + {c.quarantined} quarantined + {c.unchanged} unchanged"
+        f"   ({c.new} new, {c.changed} changed, {c.deleted} deleted)\n"
+        f"{c.segments} segments, {c.tokens} tokens, space {report.space}, run {report.run_id}",
+        highlight=False,
+    )
+    for code, count in report.quarantine_reasons.items():
+        console.print(f"  quarantined: {count} x {code}", highlight=False)
+    return None
+
+
+def show_hits(hits: list[Hit], as_json: bool) -> None:
+    """A search's hits, best first."""
+    if as_json:
+        return _print_json({"hits": [{"score": h.score, "where": h.where, **h.row} for h in hits]})
+    table = Table(box=None, header_style="bold")
+    for name in ("score", "modality", "asset", "where", "text"):
+        table.add_column(name, justify="right" if name == "score" else "left", overflow="fold")
+    for hit in hits:
+        text = " ".join((hit.text or "").split())
+        table.add_row(f"{hit.score:.3f}", hit.modality, hit.uri, hit.where, _short(text))
+    return Console().print(table)
+
+
+def show_table(result: pa.Table, as_json: bool) -> None:
+    """An SQL result."""
+    if as_json:
+        return _print_json({"columns": result.column_names, "rows": result.to_pylist()})
+    table = Table(box=None, header_style="bold")
+    for name in result.column_names:
+        table.add_column(name, overflow="fold")
+    for row in result.to_pylist():
+        table.add_row(*(_short(_cell(value)) for value in row.values()))
+    Console().print(table)
+    return None
+
+
+def show_status(status: LakeStatus, as_json: bool) -> None:
+    """What a lake holds."""
+    if as_json:
+        return print(status.model_dump_json())
+    console = Console()
+    console.print(f"lake {status.lake}, catalog entry {status.catalog_entry}", highlight=False)
+    table = Table(box=None, header_style="bold")
+    for name in ("corpus", "version", "assets", "quarantined", "segments", "by modality", "space", "widths"):
+        table.add_column(name, overflow="fold")
+    for c in status.corpora:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in c.segments_by_modality.items())
+        shown = (c.corpus, c.version, c.assets, c.quarantined, c.segments, kinds, c.space, c.widths)
+        table.add_row(*(", ".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in shown))
+    return console.print(table)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, default=str))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 8:
+        return f"[{', '.join(f'{v:.4g}' if isinstance(v, float) else str(v) for v in value[:4])}, ... {len(value)}]"
+    return "" if value is None else str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"

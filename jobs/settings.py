@@ -1,0 +1,60 @@
+"""Config and recipe files, checked key by key."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from schemas.card import Frozen
+from schemas.config import Config
+from schemas.errors import UsageError
+from schemas.recipe import Recipe
+
+DEFAULT_CONFIG = Path("embedlake.yaml")
+Model = TypeVar("Model", bound=Frozen)
+
+
+def load_config(path: Path | None) -> Config:
+    """The config file, `embedlake.yaml` of the working folder when there is one, else the defaults.
+
+    Raises:
+        UsageError: missing, not YAML, or with a key or value that is not known.
+    """
+    if path is None and not DEFAULT_CONFIG.is_file():
+        return Config()
+    return _load(path or DEFAULT_CONFIG, Config)
+
+
+def load_recipe(path: Path | None) -> Recipe:
+    """The segmentation recipe of a file, the default one when None.
+
+    Raises:
+        UsageError: missing, not YAML, or with a key or value that is not known.
+    """
+    return Recipe() if path is None else _load(path, Recipe)
+
+
+def version() -> str:
+    """The installed version; `0+checkout` when run from a checkout that is not installed."""
+    try:
+        return installed_version("embedlake")
+    except PackageNotFoundError:
+        return "0+checkout"
+
+
+def _load(path: Path, kind: type[Model]) -> Model:
+    try:
+        return kind.model_validate(yaml.safe_load(path.read_text()) or {})
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path}: {where or 'file'}: {first['msg']}") from error

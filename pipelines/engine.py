@@ -1,0 +1,236 @@
+"""The one Ray seam: names the operators, gives them resources, streams receipts back. No other file imports ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.embed import EmbedSegments
+from operators.model.contract import ModelSpec
+from operators.read import ReadAssets
+from operators.stage import StageRows
+from pipelines.progress import Progress, Snapshot
+from schemas.config import RunConfig
+from schemas.errors import UsageError
+from schemas.house import check_house
+from schemas.space import Space
+from schemas.tables import SEGMENT_KIND
+
+WORKER_ENV = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DEDUP_LOGS": "0",
+    "LANCE_CPU_THREADS": "1",
+    "LANCE_IO_THREADS": "4",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Set before ray is imported: a local cluster's workers inherit it."""
+_SPARE_CPUS = 2
+_STAGE_CPUS = 0.25
+_POLL_SECONDS = 0.3
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def cluster(address: str | None = None) -> Iterator[None]:
+    """A Ray cluster for one run: the one at `address`, or a local one that ends with the block.
+
+    A cluster that the caller has already joined is used and left running.
+
+    Raises:
+        UsageError: nothing answers at `address`.
+    """
+    for name, value in WORKER_ENV.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if address:
+        try:
+            ray.init(address, runtime_env={"env_vars": WORKER_ENV}, **quiet)
+        except (ConnectionError, ValueError) as error:
+            raise UsageError(f"no Ray cluster at {address}: {' '.join(str(error).split())[:200]}") from error
+    else:
+        # Actors that hold every logical CPU would starve the reads for ever.
+        ray.init("local", num_cpus=cores() + _SPARE_CPUS, include_dashboard=False, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The embedding pool: so many actors, each with a GPU or with so many CPU threads."""
+
+    actors: int
+    threads: int
+    gpu: bool
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Resources:
+        """One actor a GPU where the cluster has some; else one a core, with one thread each."""
+        import ray
+
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        actors = config.actors or gpus or cores()
+        return cls(actors, config.actor_threads or max(1, cores() // actors), gpus > 0)
+
+
+class _Meter:
+    """A Ray actor that counts; operators tell it without waiting for an answer."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, counts: dict[str, int]) -> None:
+        self.counts.update(counts)
+
+    def read(self) -> dict[str, int]:
+        return dict(self.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    operator: ReadAssets
+    meter: Any
+
+    def __call__(self, shard: pa.Table) -> Iterator[pa.Table]:
+        check_house()
+        for rows in self.operator(shard):
+            self.meter.add.remote(_read_counts(rows))
+            yield rows
+
+
+def _read_counts(rows: pa.Table) -> dict[str, int]:
+    counts = {f"error:{code}": n for code, n in Counter(rows["error_code"].to_pylist()).items() if code}
+    segments = pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0
+    return {
+        **counts,
+        "prepared": segments,
+        "assets_done": rows.num_rows - segments,
+        "tokens": pc.sum(rows["tokens"]).as_py() or 0,
+    }
+
+
+class _Embed:
+    """The actor: the model is loaded once, and every call is one block of model-ready rows."""
+
+    def __init__(self, spec: ModelSpec, space: Space, budget: int, threads: int, meter: Any) -> None:
+        check_house()
+        self.operator = EmbedSegments(engine=spec.load(threads=threads), space=space, token_budget=budget)
+        self.meter = meter
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        done = self.operator(rows)
+        segments = pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0
+        self.meter.add.remote({"embedded": segments})
+        return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    operator: StageRows
+    meter: Any
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        done = self.operator(rows)
+        self.meter.add.remote({"staged": pc.sum(done["segments"]).as_py() or 0})
+        return done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataflow:
+    """Read -> embed -> stage over a stream of shards."""
+
+    read: ReadAssets
+    space: Space
+    stage: StageRows
+    config: RunConfig
+
+    def run(self, shards: Iterable[pa.Table], assets: int, progress: Progress) -> list[str]:
+        """Run the shards through the pool; progress is told several times a second.
+
+        Returns:
+            the names of the receipts that this call wrote.
+        """
+        import ray
+
+        resources = Resources.of(self.config)
+        meter = ray.remote(num_cpus=0)(_Meter).remote()
+        staged = self._dataset(list(shards), resources, meter)
+        names: list[str] = []
+        with _watch(meter, assets, progress):
+            for block in staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                names += block["receipt"].to_pylist()
+        return names
+
+    def _dataset(self, shards: list[pa.Table], resources: Resources, meter: Any) -> Any:
+        import ray.data
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.enable_operator_progress_bars = False
+        context.print_on_execution_start = False
+        context.target_max_block_size = max(self.read.block_bytes, 1 << 20)
+        pool: dict[str, Any] = {"num_gpus": 1} if resources.gpu else {"num_cpus": 1}
+        return (
+            ray.data.from_arrow(shards)
+            .map_batches(_Read(self.read, meter), batch_size=None, batch_format="pyarrow", num_cpus=1)
+            .map_batches(
+                _Embed,
+                fn_constructor_args=(self.read.spec, self.space, self.config.token_budget, resources.threads, meter),
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(size=resources.actors),
+                **pool,
+            )
+            .map_batches(
+                _Stage(self.stage, meter),
+                batch_size=self.config.stage_rows,
+                batch_format="pyarrow",
+                num_cpus=_STAGE_CPUS,
+            )
+        )
+
+
+@contextmanager
+def _watch(meter: Any, assets: int, progress: Progress) -> Iterator[None]:
+    import ray
+
+    done = threading.Event()
+
+    def poll() -> None:
+        while not done.wait(_POLL_SECONDS):
+            progress.update(_snapshot(ray.get(meter.read.remote()), assets))
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    progress.update(_snapshot(ray.get(meter.read.remote()), assets))
+
+
+def _snapshot(counts: dict[str, int], assets: int) -> Snapshot:
+    errors = {name[6:]: n for name, n in counts.items() if name.startswith("error:")}
+    plain = {name: n for name, n in counts.items() if ":" not in name}
+    return Snapshot(assets=assets, errors=errors, failed=sum(errors.values()), **plain)

@@ -1,0 +1,163 @@
+"""The exactly-once ledger of a run: begin on pinned versions, resume by receipts, reconcile, publish once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from operators.lake.layout import Layout
+from operators.lake.log import CatalogLog
+from operators.lake.receipts import Receipts
+from operators.lake.tables import Table
+from operators.storage import Storage
+from pipelines.reconcile import Reconciled
+from schemas.catalog import Catalog, Corpus, Opened, Published
+from schemas.errors import LakeError, ModelError, UsageError
+from schemas.space import Space
+from schemas.tables import ASSETS, space_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """One corpus of a lake, opened for a run: the catalog entry it is based on, and its two tables."""
+
+    corpus: str
+    space: Space
+    log: CatalogLog
+    base: Catalog
+
+    @classmethod
+    def begin(
+        cls, lake: str, corpus: str, space: Space, metadata: list[pa.Field], storage: Storage
+    ) -> Ledger:
+        """Open a corpus for a run; its tables are created, or widened by new metadata columns.
+
+        Raises:
+            ModelError: the corpus holds vectors of another space.
+            UsageError: a metadata column has another type than in the lake.
+        """
+        log = CatalogLog(Layout(lake), storage)
+        base = log.read()
+        check_space(base, corpus, space, lake)
+        ledger = cls(corpus, space, log, base)
+        opened = ledger._open(metadata)
+        return ledger if opened is None else cls(corpus, space, log, log.append(base, opened))
+
+    @property
+    def entry(self) -> Corpus:
+        """The corpus as this run found it."""
+        return self.base.corpora[self.corpus]
+
+    @property
+    def space_table(self) -> Table:
+        """The table of the run's space."""
+        return Table(self.log.layout.space(self.corpus, self.space.id), self.log.storage)
+
+    @property
+    def assets_table(self) -> Table:
+        """The corpus' table of assets."""
+        return Table(self.log.layout.assets(self.corpus), self.log.storage)
+
+    @property
+    def space_version(self) -> int:
+        """The version of the space that readers see now."""
+        return self.entry.spaces[self.space.id]
+
+    def schema(self) -> pa.Schema:
+        """The space's Arrow schema as it is in the lake, the user's columns included."""
+        return self.space_table.open(self.space_version).schema
+
+    def receipts(self, run_id: str) -> Receipts:
+        """The receipts of a run."""
+        return Receipts(self.log.layout.receipts(self.corpus, run_id), self.log.storage)
+
+    def _open(self, metadata: list[pa.Field]) -> Opened | None:
+        known = self.base.corpora.get(self.corpus)
+        if known is None:
+            space_version = _create(self.space_table, space_schema(self.space, metadata))
+            assets_version = _create(self.assets_table, ASSETS)
+        else:
+            space_version = _widen(self.space_table, known.spaces[self.space.id], metadata)
+            assets_version = known.assets_version
+            if space_version == known.spaces[self.space.id]:
+                return None
+        return Opened(
+            corpus=self.corpus,
+            space=self.space.id,
+            space_version=space_version,
+            assets_version=assets_version,
+            at=datetime.now(UTC),
+        )
+
+    def publish(self, run_id: str, result: Reconciled, deleted: list[str]) -> int:
+        """Commit the run's rows in one version of each table, then move the catalog: the one visible step.
+
+        Returns:
+            the space's published version.
+        """
+        replaced = [*result.assets["uri"].to_pylist(), *deleted]
+        space_version = self.space_table.commit(run_id, self.space_version, result.fragments, replaced)
+        rows = result.assets.append_column("run_id", pa.array([run_id] * result.assets.num_rows, pa.string()))
+        base = self.entry.assets_version
+        assets_version = self.assets_table.landed(run_id, base)
+        if assets_version is None:
+            staged = self.assets_table.stage(rows.select(ASSETS.names).cast(ASSETS)) if rows.num_rows else []
+            assets_version = self.assets_table.commit(run_id, base, staged, replaced)
+        change = Published(
+            corpus=self.corpus,
+            space=self.space.id,
+            space_version=space_version,
+            assets_version=assets_version,
+            run_id=run_id,
+            at=datetime.now(UTC),
+        )
+        self.log.append(self.base, change)
+        self.space_table.tag_live(space_version)
+        return space_version
+
+
+def check_space(catalog: Catalog, corpus: str, space: Space, lake: str) -> None:
+    """Refuse to mix vectors of two spaces in one corpus (I4).
+
+    Raises:
+        ModelError: names the corpus' space and the one asked for.
+    """
+    known = catalog.corpora.get(corpus)
+    if known is not None and known.live != space.id:
+        raise ModelError(
+            f"corpus '{corpus}' in {lake} holds vectors of {known.live}; this model and recipe make {space.id}, "
+            f"and vectors of two spaces are never mixed: use the same model and recipe, or another --corpus"
+        )
+
+
+def _create(table: Table, schema: pa.Schema) -> int:
+    made = table.ensure(schema)
+    if made.version == 1 and made.schema.equals(schema):
+        return 1
+    if made.version != 1 or made.count_rows():
+        raise LakeError(
+            f"{table.uri} exists but the catalog does not know it: another run may be starting this corpus; "
+            f"run again, or remove that folder if it is a leftover"
+        )
+    return _widen(table, 1, [f for f in schema if f.name not in made.schema.names])
+
+
+def _widen(table: Table, version: int, metadata: list[pa.Field]) -> int:
+    dataset = table.open(version)
+    for field in metadata:
+        index = dataset.schema.get_field_index(field.name)
+        if index >= 0 and dataset.schema.field(index).type != field.type:
+            raise UsageError(
+                f"metadata column '{field.name}' is {field.type} in the manifest and "
+                f"{dataset.schema.field(index).type} in the lake: cast or rename it in the manifest"
+            )
+    missing = [f.with_nullable(True) for f in metadata if f.name not in dataset.schema.names]
+    if not missing:
+        return version
+    if table.open().version != version:
+        dataset.restore()
+    head = table.open()
+    head.add_columns(missing)
+    return int(table.open().version)

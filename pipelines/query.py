@@ -1,0 +1,171 @@
+"""Search a lake: one query of any mixture of parts, embedded by the model that made the vectors."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.decode.document import decode_document
+from operators.embed import widths
+from operators.model.contract import Engine, ModelSpec, Preparer
+from operators.storage import Storage, explain, normalize
+from pipelines.reader import LakeReader
+from schemas.card import Modality, Role
+from schemas.errors import AssetError, ModelError, SourceError, UsageError
+from schemas.space import Space, embedding_column
+from schemas.tables import SEGMENT
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One segment that a search found; `score` is the cosine with the query."""
+
+    uri: str
+    modality: str
+    score: float
+    where: str
+    text: str | None
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Parts in the caller's order; several parts become one fused vector.
+
+    Each part is `("text", words)` or `("image" | "audio" | "video", uri)`.
+    """
+
+    parts: tuple[tuple[str, str], ...]
+    width: int | None = None
+    modality: Modality | None = None
+    where: str | None = None
+    limit: int = 10
+
+
+class Searcher:
+    """A model loaded once for many queries over one corpus."""
+
+    def __init__(self, reader: LakeReader, corpus: str | None, spec: ModelSpec) -> None:
+        """Load the model.
+
+        Raises:
+            ModelError: it is not the model that made the corpus' vectors (I4).
+        """
+        self.reader = reader
+        self.corpus, _ = reader.corpus(corpus)
+        self.space = reader.space(self.corpus)
+        check_model(self.space, spec, self.corpus)
+        self.preparer: Preparer = spec.preparer(Role.QUERY)
+        self.engine: Engine = spec.load()
+
+    def embed(self, parts: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
+        """The query's vector at the full width, float32 `[dim]`, unit length.
+
+        Raises:
+            UsageError: a part cannot be decoded or the model does not take it.
+            SourceError: a file cannot be read.
+        """
+        document = {"parts": [_document_part(kind, value) for kind, value in parts]}
+        try:
+            segments = list(
+                decode_document(
+                    json.dumps(document).encode(), self.space.recipe, self.space.card, self.preparer.counter, self._open
+                )
+            )
+            inputs, _ = self.preparer.prepare([segment.parts for segment in segments])
+        except AssetError as error:
+            raise UsageError(f"cannot embed the query: {error.detail}") from error
+        vector = self.engine.embed(inputs)[0]
+        return np.asarray(vector / np.linalg.norm(vector), np.float32)
+
+    def search(self, query: Query) -> list[Hit]:
+        """The best segments, best first.
+
+        Raises:
+            UsageError: an unknown width, or a filter that is not SQL over the table's columns.
+        """
+        width = query.width or self.space.card.dim
+        if width not in self.space.card.widths:
+            known = ", ".join(map(str, self.space.card.widths))
+            raise UsageError(f"width {width} is not in the lake; choose one of {known}")
+        vector = self.embed(query.parts)[None, :]
+        cut = widths(vector, self.space, np.array([True]))[self.space.card.widths.index(width)]
+        table = self.reader.segments(self.corpus)
+        columns = [name for name in table.schema.names if not name.startswith("embedding_")]
+        nearest = {"column": embedding_column(width), "q": cut[0].values, "k": query.limit, "metric": "cosine"}
+        try:
+            found = table.to_table(
+                columns=[*columns, "_distance"], nearest=nearest, filter=_filter(query), prefilter=True
+            )
+        except (ValueError, OSError) as error:
+            raise UsageError(f"--where '{query.where}': {_reason(error)}") from error
+        return [_hit(row) for row in found.to_pylist()]
+
+    def _open(self, reference: str) -> BinaryIO:
+        uri = normalize(reference)
+        try:
+            fs, path = self.reader.storage.filesystem(uri)
+            return io.BytesIO(fs.cat_file(path))
+        except OSError as error:
+            raise explain(error, uri, SourceError) from error
+
+
+def check_model(space: Space, spec: ModelSpec, corpus: str) -> None:
+    """Refuse a query by another model than the one that made the vectors.
+
+    Raises:
+        ModelError: names both.
+    """
+    if spec.card.weights_digest != space.card.weights_digest or spec.card.preprocessing != space.card.preprocessing:
+        raise ModelError(
+            f"corpus '{corpus}' was embedded by {space.card.model_id} ({space.card.weights_digest[:12]}), the query "
+            f"by {spec.card.model_id} ({spec.card.weights_digest[:12]}): vectors of two models cannot be compared; "
+            f"name the corpus' model with --model"
+        )
+
+
+def _document_part(kind: str, value: str) -> dict[str, str]:
+    return {"type": "text", "text": value} if kind == "text" else {"type": kind, "uri": value}
+
+
+def _filter(query: Query) -> str | None:
+    filters = [f"({query.where})"] if query.where else []
+    if query.modality:
+        filters.append(f"modality = '{query.modality.value}'")
+    return " AND ".join(filters) or None
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()).split(", /", 1)[0].split(" rust/", 1)[0][:300]
+
+
+def _hit(row: dict[str, Any]) -> Hit:
+    score = 1.0 - row.pop("_distance")
+    return Hit(row["uri"], row["modality"], score, locate(row), row["text"], row)
+
+
+def locate(row: dict[str, Any]) -> str:
+    """A segment's locator for people: `p. 7`, `01:23-01:31`, `chars 0-812`, or nothing."""
+    if row["page"] is not None:
+        return f"p. {row['page']}"
+    if row["start_ms"] is not None:
+        return f"{_clock(row['start_ms'])}-{_clock(row['end_ms'])}"
+    if row["char_start"] is not None:
+        return f"chars {row['char_start']}-{row['char_end']}"
+    return ""
+
+
+def _clock(ms: int) -> str:
+    seconds = ms // 1000
+    hours = f"{seconds // 3600}:" if seconds >= 3600 else ""
+    return f"{hours}{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+OWN_COLUMNS = frozenset(field.name for field in SEGMENT)
+"""Columns of a hit's row that are not the user's metadata."""

@@ -1,0 +1,91 @@
+"""Read a lake: its catalog once, then every table at the version that the catalog pins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import lance
+import pyarrow as pa
+
+from operators.lake.layout import Layout
+from operators.lake.log import CatalogLog
+from operators.lake.tables import Table
+from operators.storage import Storage, join, normalize
+from schemas.catalog import Catalog, Corpus
+from schemas.errors import LakeError
+from schemas.report import RunReport
+from schemas.space import Space
+
+
+@dataclass(frozen=True, slots=True)
+class LakeReader:
+    """A consistent view of a lake: whatever is published later, this one keeps its versions."""
+
+    layout: Layout
+    storage: Storage
+    catalog: Catalog
+
+    @classmethod
+    def open(cls, lake: str, storage: Storage | None = None) -> LakeReader:
+        """The lake as it is now.
+
+        Raises:
+            LakeError: nothing was ever written there, or it cannot be read.
+        """
+        storage = storage or Storage()
+        layout = Layout(normalize(lake))
+        catalog = CatalogLog(layout, storage).read()
+        if not catalog.corpora:
+            raise LakeError(f"no lake at {layout.lake}: `embedlake embed SOURCE --lake {layout.lake}` makes one")
+        return cls(layout, storage, catalog)
+
+    def corpus(self, name: str | None) -> tuple[str, Corpus]:
+        """A corpus by name, or the only one.
+
+        Raises:
+            LakeError: unknown, or none named where there are several.
+        """
+        known = ", ".join(sorted(self.catalog.corpora))
+        if name is None:
+            if len(self.catalog.corpora) == 1:
+                return next(iter(self.catalog.corpora.items()))
+            raise LakeError(f"this lake holds several corpora, say which with --corpus: {known}")
+        if name not in self.catalog.corpora:
+            raise LakeError(f"no corpus '{name}' in {self.layout.lake}; it holds: {known}")
+        return name, self.catalog.corpora[name]
+
+    def segments(self, name: str, space: str | None = None) -> lance.LanceDataset:
+        """The published rows of a space, the live one when None."""
+        corpus = self.catalog.corpora[name]
+        space = space or corpus.live
+        return Table(self.layout.space(name, space), self.storage).open(corpus.spaces[space])
+
+    def assets(self, name: str) -> lance.LanceDataset:
+        """The published assets of a corpus."""
+        corpus = self.catalog.corpora[name]
+        return Table(self.layout.assets(name), self.storage).open(corpus.assets_version)
+
+    def space(self, name: str) -> Space:
+        """What the live space of a corpus was made by."""
+        return Space.of(self.segments(name).schema)
+
+    def runs(self, name: str) -> list[RunReport]:
+        """Reports of the corpus' finished runs, oldest first."""
+        folder = self.layout.runs(name)
+        found = []
+        for run in self.storage.names(folder):
+            try:
+                found.append(RunReport.model_validate_json(self.storage.read(join(folder, run, "report.json"))))
+            except FileNotFoundError:
+                continue
+        return sorted(found, key=lambda report: report.finished_at)
+
+    def runs_table(self) -> pa.Table:
+        """All corpora's runs as a table, a column for each count."""
+        rows: list[dict[str, Any]] = []
+        for name in sorted(self.catalog.corpora):
+            for report in self.runs(name):
+                plain = report.model_dump(exclude={"counts", "quarantine_reasons", "seconds", "lake", "log"})
+                rows.append({**plain, **report.counts.model_dump(), "seconds": sum(report.seconds.values())})
+        return pa.Table.from_pylist(rows) if rows else pa.table({"run_id": pa.array([], pa.string())})

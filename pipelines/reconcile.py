@@ -1,0 +1,135 @@
+"""Add up a run's receipts: which assets have ended and how, and which staged rows are to be published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.lake.receipts import RECEIPT, Receipt
+from operators.lake.tables import Table
+from schemas.errors import TRANSIENT, LakeError
+from schemas.tables import ASSET_KIND, ASSETS, EMBEDDED, QUARANTINED, SEGMENT_KIND
+
+_ERROR = ("stage", "code", "detail")
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What a run's receipts add up to: each planned asset's final row, and the fragments to commit."""
+
+    assets: pa.Table
+    fragments: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """What earlier attempts of the same run have left: outcomes and staged segments."""
+
+    receipts: list[Receipt]
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """All receipts' rows; `receipt` is the receipt's index."""
+        empty = pl.DataFrame(pl.from_arrow(RECEIPT.empty_table())).with_columns(receipt=pl.lit(0))
+        frames = [
+            pl.DataFrame(pl.from_arrow(receipt.rows)).with_columns(receipt=pl.lit(index))
+            for index, receipt in enumerate(self.receipts)
+        ]
+        return pl.concat([empty, *frames])
+
+    def staged(self) -> pl.DataFrame:
+        """Each staged segment once: uri, content_hash, segment_id, tokens, receipt."""
+        good = (pl.col("kind") == SEGMENT_KIND) & pl.col("error_code").is_null()
+        return self.rows.filter(good).unique(["uri", "content_hash", "segment_id"], keep="first", maintain_order=True)
+
+    def outcomes(self) -> pl.DataFrame:
+        """One final row for each asset that has ended, `complete` when nothing of it is missing.
+
+        A segment that the model failed on makes the asset quarantined; of several attempts the best counts.
+        """
+        rows = self.rows
+        counts = self.staged().group_by("uri", "content_hash").agg(
+            pl.len().cast(pl.Int32).alias("staged"), pl.col("tokens").cast(pl.Int64).sum().alias("staged_tokens")
+        )
+        failed = (
+            rows.filter((pl.col("kind") == SEGMENT_KIND) & pl.col("error_code").is_not_null())
+            .unique(["uri", "content_hash"], keep="first", maintain_order=True)
+            .select("uri", "content_hash", *(pl.col(f"error_{c}").alias(f"failed_{c}") for c in _ERROR))
+        )
+        joined = (
+            rows.filter(pl.col("kind") == ASSET_KIND)
+            .join(counts, on=["uri", "content_hash"], how="left")
+            .join(failed, on=["uri", "content_hash"], how="left")
+        )
+        broken = pl.col("failed_code").is_not_null() & (pl.col("status") == EMBEDDED)
+        return (
+            joined.with_columns(
+                status=pl.when(broken).then(pl.lit(QUARANTINED)).otherwise("status"),
+                **{
+                    f"error_{c}": pl.when(broken).then(f"failed_{c}").otherwise(f"error_{c}") for c in _ERROR
+                },
+                complete=broken
+                | (pl.col("status") == QUARANTINED)
+                | (pl.col("segments") == pl.col("staged").fill_null(0)),
+            )
+            .sort("complete", pl.col("status") == EMBEDDED, descending=True, maintain_order=True)
+            .unique("uri", keep="first", maintain_order=True)
+        )
+
+    def remaining(self, work: pa.Table) -> tuple[pa.Table, pl.DataFrame]:
+        """The part of the work that has not ended, and the segments staged of it.
+
+        An asset that ended in a transient error is tried again.
+        """
+        transient = pl.col("error_code").is_in([str(code) for code in TRANSIENT]).fill_null(False)
+        done = self.outcomes().filter(pl.col("complete") & ~transient)
+        left = (
+            pl.DataFrame({"uri": pl.Series(work["uri"])}).with_row_index("row").join(done, on="uri", how="anti")
+        )
+        return work.take(left["row"].to_arrow()), self.staged().join(left, on="uri", how="semi")
+
+    def reconcile(self, work: pa.Table, table: Table) -> Reconciled:
+        """Final rows and fragments; a row that was staged twice or belongs to no published asset is cut out.
+
+        Raises:
+            LakeError: a planned asset has no outcome (I2), so nothing may be published.
+        """
+        planned = pl.DataFrame({"uri": pl.Series(work["uri"])})
+        ended = self.outcomes().join(planned, on="uri", how="semi").filter("complete")
+        if ended.height != planned.height:
+            lost = planned.join(ended, on="uri", how="anti")
+            raise LakeError(
+                f"{lost.height} assets have no outcome, {lost.item(0, 0)} first: nothing was published; "
+                f"run the same command again to continue"
+            )
+        embedded = ended.filter(pl.col("status") == EMBEDDED)
+        wanted = self.staged().join(embedded, on=["uri", "content_hash"], how="semi")
+        fragments = [
+            kept for index, receipt in enumerate(self.receipts) for kept in _kept(receipt, index, wanted, table)
+        ]
+        is_embedded = pl.col("status") == EMBEDDED
+        final = ended.with_columns(
+            segments=pl.when(is_embedded).then("segments").otherwise(0),
+            tokens=pl.when(is_embedded).then("staged_tokens").otherwise(0).fill_null(0),
+        ).select([name for name in ASSETS.names if name != "run_id"])
+        return Reconciled(final.to_arrow(), fragments)
+
+
+def _kept(receipt: Receipt, index: int, wanted: pl.DataFrame, table: Table) -> list[str]:
+    keep = wanted.filter(pl.col("receipt") == index).select("uri", "segment_id")
+    if not receipt.fragments or not keep.height:
+        return []
+    staged = receipt.rows.filter(
+        pc.and_(
+            pc.equal(receipt.rows["kind"], SEGMENT_KIND), pc.is_null(receipt.rows["error_code"])
+        )
+    )
+    if keep.height == staged.num_rows:
+        return receipt.fragments
+    rows = pa.concat_tables(table.staged_rows(fragment) for fragment in receipt.fragments)
+    index_in = pl.DataFrame(pl.from_arrow(rows.select(["uri", "segment_id"]))).with_row_index("row")
+    chosen = index_in.join(keep, on=["uri", "segment_id"], how="semi").unique(["uri", "segment_id"]).sort("row")
+    return table.stage(rows.take(chosen["row"].to_arrow()))
