@@ -1,0 +1,48 @@
+"""Where a model runs: device, number type, CPU threads and the micro-batch that suits them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schemas.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+_BUDGETS = {"cuda": 65_536, "mps": 16_384, "cpu": 4_096}
+
+
+def pick_device(device: str | None, threads: int | None) -> torch.device:
+    """The device asked for, or the best one there is; sets torch's CPU threads on the way.
+
+    Raises:
+        ModelError: the device is unknown or absent.
+    """
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device is None:
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"device '{device}' cannot be used here: {reason}") from error
+    return chosen
+
+
+def weights_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU that has it, float32 elsewhere; float16 overflows in Gemma's activations."""
+    import torch
+
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32
+
+
+def token_budget(device: torch.device) -> int:
+    """Padded tokens of one forward pass."""
+    return _BUDGETS.get(device.type, _BUDGETS["cpu"])

@@ -1,0 +1,65 @@
+"""Text to tokens with a model's own fast tokenizer: counting, chunking and model input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from schemas.errors import ModelError
+
+
+class FastTokenizer:
+    """A private copy of a model's tokenizer; a `TextCounter`.
+
+    It never pads or truncates, whatever the saved file asks for, and reads a corpus' literal `<|image|>` or
+    `[SEP]` as the characters that it is made of, never as the model's own marker.
+    """
+
+    def __init__(self, serialized: str) -> None:
+        self._tokenizer: Tokenizer = Tokenizer.from_str(serialized)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = True
+        probe = self._tokenizer.encode("a")
+        mask = np.asarray(probe.special_tokens_mask, bool)
+        text = np.flatnonzero(~mask)
+        first, last = (int(text[0]), int(text[-1]) + 1) if len(text) else (len(mask), len(mask))
+        self.prefix = np.asarray(probe.ids[:first], np.int32)
+        self.suffix = np.asarray(probe.ids[last:], np.int32)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Self:
+        """The tokenizer of a model folder.
+
+        Raises:
+            ModelError: the folder has no readable `tokenizer.json`.
+        """
+        path = folder / "tokenizer.json"
+        try:
+            return cls(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ModelError(f"model folder '{folder}' has no tokenizer.json (a fast tokenizer)") from None
+        except Exception as error:
+            raise ModelError(f"'{path}' is not a readable tokenizer: {error}") from error
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        # encode_special_tokens is not part of the tokenizer's own pickle.
+        return type(self), (self._tokenizer.to_str(),)
+
+    def ids(self, text: str) -> npt.NDArray[np.int32]:
+        """Token ids of a text, `prefix` and `suffix` left out: int32 `[tokens]`."""
+        return np.asarray(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+
+    def offsets(self, text: str) -> npt.NDArray[np.int64]:
+        """Character spans of the text's tokens, special ones left out: int64 `[tokens, 2]`."""
+        spans = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return np.asarray(spans, np.int64).reshape(-1, 2)
+
+    def token_id(self, token: str) -> int | None:
+        """The id of one of the model's own tokens, None when it has no such token."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
