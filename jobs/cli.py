@@ -22,7 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Lake = Annotated[str, typer.Option("--lake", envvar="EMBEDLAKE_LAKE", help="folder or s3:// prefix of the lake")]
+Lake = Annotated[
+    str, typer.Option("--lake", envvar="EMBEDLAKE_LAKE", help="folder or s3:// prefix of the lake")
+]
 Corpus = Annotated[str | None, typer.Option("--corpus", envvar="EMBEDLAKE_CORPUS", help="name of the corpus")]
 Model = Annotated[
     str | None, typer.Option("--model", envvar="EMBEDLAKE_MODEL", help="shipped name, local folder or hub id")
@@ -50,8 +52,10 @@ def settings(
     """Read the config file: its values are the defaults of every command's flags."""
     loaded = load_config(config)
     context.obj = loaded
-    flags = loaded.model_dump(include={"lake", "corpus", "model", "recipe", "allow", "ray_address"}, exclude_none=True)
-    context.default_map = {name: flags for name in ("embed", "search", "sql", "status")}
+    flags = loaded.model_dump(
+        include={"lake", "corpus", "model", "recipe", "allow", "ray_address"}, exclude_none=True
+    )
+    context.default_map = dict.fromkeys(("embed", "search", "sql", "status"), flags)
 
 
 @app.command()
@@ -134,7 +138,9 @@ def search(
 @app.command()
 def sql(
     context: typer.Context,
-    statement: Annotated[str, typer.Argument(metavar="SQL", help="one statement; views: the corpora, assets, ...")],
+    statement: Annotated[
+        str, typer.Argument(metavar="SQL", help="one statement; views: the corpora, assets, ...")
+    ],
     lake: Lake,
     as_json: AsJson = False,
 ) -> None:
@@ -158,5 +164,3 @@ def status(context: typer.Context, lake: Lake, as_json: AsJson = False) -> None:
 
     config: Config = context.obj
     show_status(count(LakeReader.open(lake, Storage(config.storage))), as_json)
-
-

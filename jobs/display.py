@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.progress import TimeRemainingColumn as Eta
 from rich.table import Table
 
@@ -77,7 +84,11 @@ class Live:
         segments = snapshot.prepared if whole else round(snapshot.prepared * snapshot.assets / done)
         bad = f", [red]{snapshot.failed} quarantined[/red]" if snapshot.failed else ""
         notes = {
-            "read": (snapshot.assets_done, snapshot.assets, f"{snapshot.assets_done / seconds:.1f} assets/s{bad}"),
+            "read": (
+                snapshot.assets_done,
+                snapshot.assets,
+                f"{snapshot.assets_done / seconds:.1f} assets/s{bad}",
+            ),
             "embed": (
                 snapshot.embedded,
                 segments,
@@ -121,7 +132,9 @@ def show_report(report: RunReport, as_json: bool) -> None:
     c = report.counts
     console = Console()
     if report.published_version is None:
-        return console.print(f"nothing to do: {c.unchanged} assets unchanged, nothing published", highlight=False)
+        return console.print(
+            f"nothing to do: {c.unchanged} assets unchanged, nothing published", highlight=False
+        )
     console.print(
         f"published version {report.published_version} of [bold]{report.corpus}[/bold] in {report.lake}\n"
         f"{c.listed} listed = {c.embedded} embedded + {c.quarantined} quarantined + {c.unchanged} unchanged"

@@ -102,7 +102,7 @@ def widths(full: npt.NDArray[np.float32], space: Space, valid: npt.NDArray[np.bo
 
 def _mark(rows: pa.Table, reasons: dict[int, tuple[ErrorCode, str]]) -> pa.Table:
     marked = {
-        "status": {i: QUARANTINED for i in reasons},
+        "status": dict.fromkeys(reasons, QUARANTINED),
         "error_stage": {i: str(Stage.EMBED) for i in reasons},
         "error_code": {i: str(code) for i, (code, _) in reasons.items()},
         "error_detail": {i: detail for i, (_, detail) in reasons.items()},

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.card import ModelCard, Modality
+from schemas.card import Modality, ModelCard
 from schemas.tables import PART
 
 

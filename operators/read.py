@@ -23,9 +23,9 @@ from schemas.tables import (
     PREPARED,
     QUARANTINED,
     SEGMENT_KIND,
+    STAGED_COLUMN,
 )
 
-STAGED_COLUMN = "staged"
 _PREPARE_ROWS = 64
 _LISTED = ("uri", "source", "size", "etag", "mtime")
 
@@ -222,7 +222,9 @@ class _Rows:
 
     def take(self) -> pa.Table:
         rows, self.rows, self.size = self.rows, [], 0
-        columns = {f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in PREPARED if f.name != "parts"}
+        columns = {
+            f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in PREPARED if f.name != "parts"
+        }
         columns["parts"] = to_arrow(row.get("parts", ()) for row in rows)
         table = pa.table(columns, schema=PREPARED)
         if self.metadata is None:

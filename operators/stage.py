@@ -32,9 +32,7 @@ class StageRows:
 
     def _space_rows(self, segments: pa.Table) -> pa.Table:
         own = segments.append_column("run_id", pa.array([self.run_id] * segments.num_rows, pa.string()))
-        columns = [
-            own[f.name] if f.name in own.column_names else _metadata(segments, f) for f in self.schema
-        ]
+        columns = [own[f.name] if f.name in own.column_names else _metadata(segments, f) for f in self.schema]
         return pa.table(columns, schema=self.schema)
 
 

@@ -182,9 +182,13 @@ def explain(error: BaseException, uri: str, kind: type[EmbedlakeError]) -> Embed
         return kind(what + (f" (is the bucket name '{bucket}' right?)" if scheme(uri) == "s3" else ""))
     denied = ("Forbidden", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Access Denied")
     if isinstance(error, PermissionError) or any(word in text for word in denied):
-        return kind(f"access denied: {uri} (check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or the file's mode)")
+        return kind(
+            f"access denied: {uri} (check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or the file's mode)"
+        )
     if "credentials" in text.lower():
-        return kind(f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE")
+        return kind(
+            f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+        )
     if "connect" in text.lower():
         return kind(f"cannot reach the storage of {uri} (check AWS_ENDPOINT_URL): {text[:200]}")
     return kind(f"{uri}: {type(error).__name__}: {text[:300]}")

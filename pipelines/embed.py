@@ -94,7 +94,9 @@ class EmbedJob:
         flow = Dataflow(
             read=ReadAssets(fetcher=fetcher, spec=self.spec, recipe=self.recipe),
             space=space,
-            stage=StageRows(table=ledger.space_table, receipts=receipts, schema=ledger.schema(), run_id=run_id),
+            stage=StageRows(
+                table=ledger.space_table, receipts=receipts, schema=ledger.schema(), run_id=run_id
+            ),
             config=self.config,
         )
         self.progress.phase("start", "Ray")
@@ -176,5 +178,3 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 3)
         self._last = now
-
-

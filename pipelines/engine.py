@@ -60,7 +60,11 @@ def cluster(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    quiet: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": True,
+    }
     if address:
         try:
             ray.init(address, runtime_env={"env_vars": WORKER_ENV}, **quiet)
@@ -195,7 +199,13 @@ class Dataflow:
             .map_batches(_Read(self.read, meter), batch_size=None, batch_format="pyarrow", num_cpus=1)
             .map_batches(
                 _Embed,
-                fn_constructor_args=(self.read.spec, self.space, self.config.token_budget, resources.threads, meter),
+                fn_constructor_args=(
+                    self.read.spec,
+                    self.space,
+                    self.config.token_budget,
+                    resources.threads,
+                    meter,
+                ),
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(size=resources.actors),

@@ -156,8 +156,6 @@ def _widen(table: Table, version: int, metadata: list[pa.Field]) -> int:
     missing = [f.with_nullable(True) for f in metadata if f.name not in dataset.schema.names]
     if not missing:
         return version
-    if table.open().version != version:
-        dataset.restore()
-    head = table.open()
+    head = dataset if table.open().version == version else table.restore(version)
     head.add_columns(missing)
     return int(table.open().version)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from operators.read import STAGED_COLUMN
 from schemas.config import RunConfig
 from schemas.errors import TRANSIENT, SourceError
-from schemas.tables import LISTING, QUARANTINED
+from schemas.tables import LISTING, QUARANTINED, STAGED_COLUMN
 
 _IDENTITY = ("uri", "size", "etag")
 _LEAST_SHARDS = 16
@@ -111,7 +110,9 @@ def shards(work: pa.Table, config: RunConfig) -> Iterator[pa.Table]:
     """
     if not work.num_rows:
         return
-    order = pl.DataFrame({"key": pl.Series(work["uri"]).hash(seed=0)}).with_row_index("row").sort("key")["row"]
+    order = (
+        pl.DataFrame({"key": pl.Series(work["uri"]).hash(seed=0)}).with_row_index("row").sort("key")["row"]
+    )
     spread = work.take(order.to_arrow()).combine_chunks()
     most = max(1, min(config.shard_assets, -(-work.num_rows // _LEAST_SHARDS)))
     sizes = spread["size"].fill_null(0).to_pylist()
@@ -128,6 +129,8 @@ def shards(work: pa.Table, config: RunConfig) -> Iterator[pa.Table]:
 def with_staged(work: pa.Table, staged: pl.DataFrame) -> pa.Table:
     """The work with the ids of segments that an earlier attempt has staged, as a list column."""
     lists = staged.group_by("uri").agg(pl.col("segment_id").alias(STAGED_COLUMN))
-    rows = pl.DataFrame({"uri": pl.Series(work["uri"])}).join(lists, on="uri", how="left", maintain_order="left")
+    rows = pl.DataFrame({"uri": pl.Series(work["uri"])}).join(
+        lists, on="uri", how="left", maintain_order="left"
+    )
     column = rows[STAGED_COLUMN].to_arrow().cast(pa.list_(pa.string()))
     return work.append_column(STAGED_COLUMN, column)

@@ -10,11 +10,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-
 from operators.decode.document import decode_document
+
 from operators.embed import widths
 from operators.model.contract import Engine, ModelSpec, Preparer
-from operators.storage import Storage, explain, normalize
+from operators.storage import explain, normalize
 from pipelines.reader import LakeReader
 from schemas.card import Modality, Role
 from schemas.errors import AssetError, ModelError, SourceError, UsageError
@@ -75,7 +75,11 @@ class Searcher:
         try:
             segments = list(
                 decode_document(
-                    json.dumps(document).encode(), self.space.recipe, self.space.card, self.preparer.counter, self._open
+                    json.dumps(document).encode(),
+                    self.space.recipe,
+                    self.space.card,
+                    self.preparer.counter,
+                    self._open,
                 )
             )
             inputs, _ = self.preparer.prepare([segment.parts for segment in segments])
@@ -98,7 +102,12 @@ class Searcher:
         cut = widths(vector, self.space, np.array([True]))[self.space.card.widths.index(width)]
         table = self.reader.segments(self.corpus)
         columns = [name for name in table.schema.names if not name.startswith("embedding_")]
-        nearest = {"column": embedding_column(width), "q": cut[0].values, "k": query.limit, "metric": "cosine"}
+        nearest = {
+            "column": embedding_column(width),
+            "q": cut[0].values,
+            "k": query.limit,
+            "metric": "cosine",
+        }
         try:
             found = table.to_table(
                 columns=[*columns, "_distance"], nearest=nearest, filter=_filter(query), prefilter=True
@@ -122,7 +131,10 @@ def check_model(space: Space, spec: ModelSpec, corpus: str) -> None:
     Raises:
         ModelError: names both.
     """
-    if spec.card.weights_digest != space.card.weights_digest or spec.card.preprocessing != space.card.preprocessing:
+    if (
+        spec.card.weights_digest != space.card.weights_digest
+        or spec.card.preprocessing != space.card.preprocessing
+    ):
         raise ModelError(
             f"corpus '{corpus}' was embedded by {space.card.model_id} ({space.card.weights_digest[:12]}), the query "
             f"by {spec.card.model_id} ({spec.card.weights_digest[:12]}): vectors of two models cannot be compared; "

@@ -37,7 +37,9 @@ class LakeReader:
         layout = Layout(normalize(lake))
         catalog = CatalogLog(layout, storage).read()
         if not catalog.corpora:
-            raise LakeError(f"no lake at {layout.lake}: `embedlake embed SOURCE --lake {layout.lake}` makes one")
+            raise LakeError(
+                f"no lake at {layout.lake}: `embedlake embed SOURCE --lake {layout.lake}` makes one"
+            )
         return cls(layout, storage, catalog)
 
     def corpus(self, name: str | None) -> tuple[str, Corpus]:
@@ -76,7 +78,9 @@ class LakeReader:
         found = []
         for run in self.storage.names(folder):
             try:
-                found.append(RunReport.model_validate_json(self.storage.read(join(folder, run, "report.json"))))
+                found.append(
+                    RunReport.model_validate_json(self.storage.read(join(folder, run, "report.json")))
+                )
             except FileNotFoundError:
                 continue
         return sorted(found, key=lambda report: report.finished_at)

@@ -43,7 +43,9 @@ class Attempts:
     def staged(self) -> pl.DataFrame:
         """Each staged segment once: uri, content_hash, segment_id, tokens, receipt."""
         good = (pl.col("kind") == SEGMENT_KIND) & pl.col("error_code").is_null()
-        return self.rows.filter(good).unique(["uri", "content_hash", "segment_id"], keep="first", maintain_order=True)
+        return self.rows.filter(good).unique(
+            ["uri", "content_hash", "segment_id"], keep="first", maintain_order=True
+        )
 
     def outcomes(self) -> pl.DataFrame:
         """One final row for each asset that has ended, `complete` when nothing of it is missing.
@@ -51,8 +53,13 @@ class Attempts:
         A segment that the model failed on makes the asset quarantined; of several attempts the best counts.
         """
         rows = self.rows
-        counts = self.staged().group_by("uri", "content_hash").agg(
-            pl.len().cast(pl.Int32).alias("staged"), pl.col("tokens").cast(pl.Int64).sum().alias("staged_tokens")
+        counts = (
+            self.staged()
+            .group_by("uri", "content_hash")
+            .agg(
+                pl.len().cast(pl.Int32).alias("staged"),
+                pl.col("tokens").cast(pl.Int64).sum().alias("staged_tokens"),
+            )
         )
         failed = (
             rows.filter((pl.col("kind") == SEGMENT_KIND) & pl.col("error_code").is_not_null())
@@ -68,9 +75,7 @@ class Attempts:
         return (
             joined.with_columns(
                 status=pl.when(broken).then(pl.lit(QUARANTINED)).otherwise("status"),
-                **{
-                    f"error_{c}": pl.when(broken).then(f"failed_{c}").otherwise(f"error_{c}") for c in _ERROR
-                },
+                **{f"error_{c}": pl.when(broken).then(f"failed_{c}").otherwise(f"error_{c}") for c in _ERROR},
                 complete=broken
                 | (pl.col("status") == QUARANTINED)
                 | (pl.col("segments") == pl.col("staged").fill_null(0)),
@@ -87,7 +92,9 @@ class Attempts:
         transient = pl.col("error_code").is_in([str(code) for code in TRANSIENT]).fill_null(False)
         done = self.outcomes().filter(pl.col("complete") & ~transient)
         left = (
-            pl.DataFrame({"uri": pl.Series(work["uri"])}).with_row_index("row").join(done, on="uri", how="anti")
+            pl.DataFrame({"uri": pl.Series(work["uri"])})
+            .with_row_index("row")
+            .join(done, on="uri", how="anti")
         )
         return work.take(left["row"].to_arrow()), self.staged().join(left, on="uri", how="semi")
 
@@ -108,7 +115,9 @@ class Attempts:
         embedded = ended.filter(pl.col("status") == EMBEDDED)
         wanted = self.staged().join(embedded, on=["uri", "content_hash"], how="semi")
         fragments = [
-            kept for index, receipt in enumerate(self.receipts) for kept in _kept(receipt, index, wanted, table)
+            kept
+            for index, receipt in enumerate(self.receipts)
+            for kept in _kept(receipt, index, wanted, table)
         ]
         is_embedded = pl.col("status") == EMBEDDED
         final = ended.with_columns(
@@ -123,13 +132,13 @@ def _kept(receipt: Receipt, index: int, wanted: pl.DataFrame, table: Table) -> l
     if not receipt.fragments or not keep.height:
         return []
     staged = receipt.rows.filter(
-        pc.and_(
-            pc.equal(receipt.rows["kind"], SEGMENT_KIND), pc.is_null(receipt.rows["error_code"])
-        )
+        pc.and_(pc.equal(receipt.rows["kind"], SEGMENT_KIND), pc.is_null(receipt.rows["error_code"]))
     )
     if keep.height == staged.num_rows:
         return receipt.fragments
     rows = pa.concat_tables(table.staged_rows(fragment) for fragment in receipt.fragments)
     index_in = pl.DataFrame(pl.from_arrow(rows.select(["uri", "segment_id"]))).with_row_index("row")
-    chosen = index_in.join(keep, on=["uri", "segment_id"], how="semi").unique(["uri", "segment_id"]).sort("row")
+    chosen = (
+        index_in.join(keep, on=["uri", "segment_id"], how="semi").unique(["uri", "segment_id"]).sort("row")
+    )
     return table.stage(rows.take(chosen["row"].to_arrow()))

@@ -22,9 +22,9 @@ def connect(reader: LakeReader) -> duckdb.DuckDBPyConnection:
             table = f"{name}__{space}"
             connection.register(table, reader.segments(name, space))
             if space == corpus.live:
-                connection.execute(f"CREATE VIEW {_quoted(name)} AS SELECT * FROM {_quoted(table)}")
+                connection.execute(f"CREATE VIEW {_quoted(name)} AS FROM {_quoted(table)}")
         connection.register(f"{name}__assets", reader.assets(name))
-        assets.append(f"SELECT '{name}' AS corpus, * FROM {_quoted(f'{name}__assets')}")
+        assets.append(f"FROM {_quoted(f'{name}__assets')} SELECT '{name}' AS corpus, *")
     connection.execute(f"CREATE VIEW assets AS {' UNION ALL '.join(assets)}")
     connection.execute(
         "CREATE VIEW quarantine AS SELECT corpus, uri, source, size, media_type, error_stage, error_code, "

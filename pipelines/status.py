@@ -48,7 +48,9 @@ def status(reader: LakeReader) -> LakeStatus:
 def _corpus(reader: LakeReader, name: str) -> CorpusStatus:
     entry = reader.catalog.corpora[name]
     space = reader.space(name)
-    assets = pl.DataFrame(pl.from_arrow(reader.assets(name).to_table(columns=["status", "error_code", "size"])))
+    assets = pl.DataFrame(
+        pl.from_arrow(reader.assets(name).to_table(columns=["status", "error_code", "size"]))
+    )
     modality = pl.DataFrame(pl.from_arrow(reader.segments(name).to_table(columns=["modality"])))
     by_modality = modality.group_by("modality").len().sort("modality")
     bad = assets.filter(pl.col("status") == QUARANTINED)

@@ -92,6 +92,4 @@ class Catalog(Frozen):
             run_id=change.run_id if isinstance(change, Published) else (old.run_id if old else None),
             published_at=change.at if published else (old.published_at if old else None),
         )
-        return Catalog(
-            number=self.number + 1, change=change, corpora={**self.corpora, change.corpus: corpus}
-        )
+        return Catalog(number=self.number + 1, change=change, corpora={**self.corpora, change.corpus: corpus})

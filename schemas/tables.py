@@ -24,6 +24,9 @@ LISTING = pa.schema(
 """One row per source object. `source` is the root or manifest that it was found by; `inline` holds an
 interleaved document that came inside a manifest instead of as an object of its own."""
 
+STAGED_COLUMN = "staged"
+"""Optional on listing rows: ids of the asset's segments that an earlier attempt of the run has staged."""
+
 ASSETS = pa.schema(
     [
         pa.field("uri", pa.string(), nullable=False),
@@ -116,4 +119,6 @@ def check_metadata_names(names: Iterable[str], where: str) -> None:
     """
     for name in names:
         if name in RESERVED or name.startswith("embedding_"):
-            raise UsageError(f"{where}: metadata column '{name}' has a reserved name; rename it in the manifest")
+            raise UsageError(
+                f"{where}: metadata column '{name}' has a reserved name; rename it in the manifest"
+            )

@@ -82,7 +82,8 @@ class Table:
         head = self.open()
         for version in range(head.version, base, -1):
             transaction = head.read_transaction(version)
-            if transaction and transaction.transaction_properties.get(RUN_PROPERTY) == run_id:
+            properties = (transaction.transaction_properties if transaction else None) or {}
+            if properties.get(RUN_PROPERTY) == run_id:
                 return version
         return None
 
@@ -100,8 +101,7 @@ class Table:
             return base
         head = self.open()
         if head.version != base:
-            self.open(base).restore()
-            head = self.open()
+            head = self.restore(base)
         removed, updated = _delete_rows(head, dropped_uris)
         operation = lance.LanceOperation.Update(
             removed_fragment_ids=removed,
@@ -116,6 +116,11 @@ class Table:
             self.uri, transaction, read_version=head.version, storage_options=self.options
         )
         return int(done.version)
+
+    def restore(self, version: int) -> lance.LanceDataset:
+        """The table with a newest version whose content is that of `version`."""
+        self.open(version).restore()  # type: ignore[no-untyped-call]
+        return self.open()
 
     def tag_live(self, version: int) -> None:
         """Move the tag that direct readers open; it also keeps clean-up away from the version."""

@@ -84,7 +84,10 @@ class Fetcher:
         for index in group:
             try:
                 body = by_index.pop(index, None)
-                yield index, self._checked(wanted[index], body) if body is not None else self._one(wanted[index])
+                yield (
+                    index,
+                    self._checked(wanted[index], body) if body is not None else self._one(wanted[index]),
+                )
             except AssetError as error:
                 yield index, error
 
@@ -104,7 +107,9 @@ class Fetcher:
 
     def _one(self, asset: Wanted) -> Fetched:
         if asset.inline is not None:
-            return Fetched(io.BytesIO(asset.inline), hashlib.sha256(asset.inline).hexdigest(), len(asset.inline))
+            return Fetched(
+                io.BytesIO(asset.inline), hashlib.sha256(asset.inline).hexdigest(), len(asset.inline)
+            )
         return self._stream(asset)
 
     def _checked(self, asset: Wanted, body: bytes | BaseException) -> Fetched:
@@ -124,7 +129,7 @@ class Fetcher:
         if (asset.size or 0) > self.max_bytes:
             detail = f"{asset.size} bytes, the recipe's max_asset_bytes is {self.max_bytes}"
             raise AssetError(ErrorCode.TOO_LARGE, detail, Stage.FETCH)
-        spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))
+        spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115 (the asset closes it)
         try:
             fs, path = self.storage.filesystem(asset.uri)
             with fs.open(path, "rb", block_size=8 << 20) as remote:

@@ -41,7 +41,9 @@ def list_source(source: str, storage: Storage, allow: tuple[str, ...] = ()) -> L
             raise FileNotFoundError(path)
         if fs.isfile(path):
             if uri.endswith(MANIFEST_SUFFIXES):
-                return Listed(uri, read_manifest(uri, storage, (parent(uri), *allowed)), (parent(uri), *allowed))
+                return Listed(
+                    uri, read_manifest(uri, storage, (parent(uri), *allowed)), (parent(uri), *allowed)
+                )
             return Listed(uri, object_rows([(uri, fs.info(path))], uri), (parent(uri), *allowed))
         found = fs.find(path, detail=True, withdirs=False)
     except (OSError, ValueError) as error:
@@ -59,4 +61,6 @@ def _is_asset(uri: str, info: dict[str, Any], root: str) -> bool:
     below = uri[len(root.rstrip("/")) + 1 :]
     hidden = any(part.startswith(".") for part in below.split("/"))
     link = os.path.islink(uri) if scheme(uri) == "file" else False
-    return info.get("type") == "file" and bool(below) and not hidden and not (link and not is_within(uri, root))
+    return (
+        info.get("type") == "file" and bool(below) and not hidden and not (link and not is_within(uri, root))
+    )

@@ -79,13 +79,18 @@ def _objects(uri: str, table: pa.Table, storage: Storage, roots: tuple[str, ...]
     uris = [_resolve(value, base, uri) for value in table["uri"].to_pylist()]
     _refuse_repeats(uris, uri)
     if {"size", "etag"} <= set(table.column_names):
-        mtime = table["mtime"].cast(TIMESTAMP) if "mtime" in table.column_names else pa.nulls(len(uris), TIMESTAMP)
+        mtime = (
+            table["mtime"].cast(TIMESTAMP)
+            if "mtime" in table.column_names
+            else pa.nulls(len(uris), TIMESTAMP)
+        )
         return {
             "uri": uris,
             "size": table["size"].cast(pa.int64()),
             "etag": table["etag"].cast(pa.string()),
             "mtime": mtime,
         }
+
     def stat(one: str) -> tuple[str, dict[str, Any]]:
         if not any(is_within(one, root) for root in roots):
             return one, {}

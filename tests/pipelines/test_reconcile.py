@@ -1,0 +1,160 @@
+"""Receipts add up to each segment once and each asset's outcome, whatever was repeated or lost."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from operators.lake.receipts import RECEIPT, Receipt, Receipts
+from operators.lake.tables import Table
+from operators.storage import Storage, join
+from pipelines.reconcile import Attempts
+from schemas.errors import LakeError
+
+ROWS = pa.schema([pa.field("uri", pa.string()), pa.field("segment_id", pa.string())])
+
+
+def segment(uri: str, key: str, error: str | None = None, content: str = "h") -> dict[str, Any]:
+    return {
+        "kind": "segment",
+        "uri": uri,
+        "segment_id": key,
+        "tokens": 5,
+        "content_hash": content,
+        "error_code": error,
+        "error_stage": "embed" if error else None,
+        "error_detail": "why" if error else None,
+        "status": "quarantined" if error else None,
+    }
+
+
+def outcome(uri: str, segments: int, error: str | None = None, content: str = "h") -> dict[str, Any]:
+    status = "quarantined" if error else "embedded"
+    return {"kind": "asset", "uri": uri, "segments": segments, "status": status, "error_code": error,
+            "content_hash": content, "source": "s"}  # fmt: skip
+
+
+def receipt(name: str, rows: list[dict[str, Any]], fragments: list[str] | None = None) -> Receipt:
+    columns = {f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in RECEIPT}
+    return Receipt(name, pa.table(columns, schema=RECEIPT), fragments or [])
+
+
+def work(*uris: str) -> pa.Table:
+    return pa.table({"uri": list(uris)})
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    made = Table(str(tmp_path / "t.lance"), Storage())
+    made.ensure(ROWS)
+    return made
+
+
+def staged(table: Table, name: str, rows: list[dict[str, Any]]) -> Receipt:
+    good = [r for r in rows if r["kind"] == "segment" and not r["error_code"]]
+    data = pa.table({n: [r[n] for r in good] for n in ROWS.names}, schema=ROWS)
+    return receipt(name, rows, table.stage(data) if good else [])
+
+
+def published(table: Table, receipts: list[Receipt], *uris: str) -> list[tuple[str, str]]:
+    result = Attempts(receipts).reconcile(work(*uris), table)
+    version = table.commit("run", 1, result.fragments, [])
+    return sorted((r["uri"], r["segment_id"]) for r in table.open(version).to_table().to_pylist())
+
+
+def test_a_batch_staged_twice_is_published_once(table: Table) -> None:
+    rows = [segment("a", "1"), segment("a", "2"), outcome("a", 2)]
+    receipts = [staged(table, "r1", rows[:1]), staged(table, "r2", rows), staged(table, "r3", rows[1:])]
+    assert published(table, receipts, "a") == [("a", "1"), ("a", "2")]
+
+
+def test_segments_of_a_quarantined_asset_are_not_published(table: Table) -> None:
+    rows = [segment("a", "1"), outcome("a", 0, "corrupt"), segment("b", "1"), outcome("b", 1)]
+    receipts = [staged(table, "r1", rows)]
+    assert published(table, receipts, "a", "b") == [("b", "1")]
+    final = Attempts(receipts).reconcile(work("a", "b"), table).assets.to_pylist()
+    assert {r["uri"]: (r["status"], r["segments"], r["tokens"]) for r in final} == {
+        "a": ("quarantined", 0, 0),
+        "b": ("embedded", 1, 5),
+    }
+
+
+def test_a_segment_that_the_model_failed_on_quarantines_its_asset_with_the_reason(table: Table) -> None:
+    receipts = [staged(table, "r1", [segment("a", "1"), segment("a", "2", "embed_failed"), outcome("a", 2)])]
+    (final,) = Attempts(receipts).reconcile(work("a"), table).assets.to_pylist()
+    assert (final["status"], final["error_stage"], final["error_code"]) == (
+        "quarantined",
+        "embed",
+        "embed_failed",
+    )
+    assert published(table, receipts, "a") == []
+
+
+def test_a_lost_segment_refuses_to_publish(table: Table) -> None:
+    receipts = [staged(table, "r1", [segment("a", "1"), outcome("a", 2)])]
+    with pytest.raises(LakeError, match="1 assets have no outcome, a first"):
+        Attempts(receipts).reconcile(work("a"), table)
+
+
+def test_an_asset_without_outcome_refuses_to_publish(table: Table) -> None:
+    with pytest.raises(LakeError, match="2 assets have no outcome"):
+        Attempts([]).reconcile(work("a", "b"), table)
+
+
+def test_resume_leaves_out_what_ended_and_names_what_is_staged() -> None:
+    receipts = [
+        receipt("r1", [segment("done", "1"), outcome("done", 1), outcome("bad", 0, "corrupt")]),
+        receipt("r2", [segment("half", "1"), outcome("flaky", 0, "storage")]),
+    ]
+    left, known = Attempts(receipts).remaining(work("done", "bad", "half", "flaky", "new"))
+    assert left["uri"].to_pylist() == ["half", "flaky", "new"]
+    assert known.select("uri", "segment_id").rows() == [("half", "1")]
+
+
+def test_a_second_attempt_that_succeeded_outweighs_a_transient_failure(table: Table) -> None:
+    receipts = [
+        receipt("r1", [outcome("a", 0, "storage")]),
+        staged(table, "r2", [segment("a", "1"), outcome("a", 1)]),
+    ]
+    assert published(table, receipts, "a") == [("a", "1")]
+
+
+def test_rows_of_an_older_content_do_not_count(table: Table) -> None:
+    receipts = [
+        staged(table, "r1", [segment("a", "old", content="h1")]),
+        staged(table, "r2", [segment("a", "new", content="h2"), outcome("a", 1, content="h2")]),
+    ]
+    assert published(table, receipts, "a") == [("a", "new")]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_cut_and_repetition_of_batches_publishes_the_same_rows(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    table = Table(tempfile.mkdtemp(dir=tmp_path) + "/t.lance", Storage())
+    table.ensure(ROWS)
+    counts = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
+    rows = [segment(f"u{i}", str(n)) for i, count in enumerate(counts) for n in range(count)]
+    rows += [outcome(f"u{i}", count) for i, count in enumerate(counts)]
+    order = data.draw(st.permutations(rows)) + data.draw(st.lists(st.sampled_from(rows), max_size=6))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(order)), max_size=4)))
+    batches = [order[a:b] for a, b in zip([0, *cuts], [*cuts, len(order)], strict=True) if a < b]
+    receipts = [staged(table, str(i), batch) for i, batch in enumerate(batches)]
+    expected = sorted((f"u{i}", str(n)) for i, count in enumerate(counts) for n in range(count))
+    assert published(table, receipts, *(f"u{i}" for i in range(len(counts)))) == expected
+
+
+def test_a_receipt_round_trips_and_the_same_batch_has_one_name(place: str) -> None:
+    receipts = Receipts(join(place, "receipts"), Storage())
+    rows = receipt("", [segment("a", "1"), outcome("a", 1)]).rows
+    assert receipts.write(rows, ["{}"]) == receipts.write(rows, ["{}"])
+    (found,) = receipts.read_all()
+    assert found.rows.equals(rows)
+    assert found.fragments == ["{}"]
