@@ -81,9 +81,9 @@ def target_size(width: int, height: int, want: ImageInput) -> tuple[int, int]:
     if want.fit == "square":
         return want.side, want.side
     scale = want.side / math.sqrt(width * height)
-    columns, rows = (max(1, math.floor(side * scale / want.multiple)) for side in (width, height))
     most = want.side**2 // want.multiple**2
-    return min(columns, most // rows) * want.multiple, min(rows, most // columns) * want.multiple
+    columns, rows = (min(most, max(1, int(side * scale) // want.multiple)) for side in (width, height))
+    return columns * want.multiple, rows * want.multiple
 
 
 def fit_pixels(image: Image.Image, want: ImageInput, draft: bool = False) -> Pixels:
@@ -154,8 +154,7 @@ def _check_size(image: Image.Image, recipe: ImageRecipe) -> None:
 
 def _part(image: Image.Image, recipe: ImageRecipe, want: ImageInput, kind: PartKind) -> Part:
     if recipe.draft and isinstance(image, ImageFile.ImageFile) and image.format in ("JPEG", "MPO"):
-        width, height = target_size(*image.size, want)
-        image.draft(None, (2 * width, 2 * height))
+        image.draft(None, target_size(*image.size, want))
     return Part(kind, data=fit_pixels(image, want, recipe.draft), at_ms=0 if kind is PartKind.FRAME else None)
 
 

@@ -170,17 +170,16 @@ def decode_frames(shown: Iterable[Shown], sound: Iterable[Samples], plan: Plan) 
         pixels = pixels if frame is None else frame
         if pixels is None:
             raise AssetError(ErrorCode.EMPTY, "the video stream has no frames")
-        held.append((pixels, samples))
         if len(held) == plan.window:
-            yield _segment(held, first, plan, plan.ms(slot + 1))
+            yield _segment(held, first, plan, plan.ms(slot))
             first += plan.window - plan.overlap
             for _ in range(plan.window - plan.overlap):
                 held.popleft()
+        held.append((pixels, samples))
     if pixels is None:
         raise AssetError(ErrorCode.EMPTY, "the video stream has no frames")
-    if len(held) > (plan.overlap if first else 0):
-        end_ms = round(max(reel.end_us, track.end_us) / 1000)
-        yield _segment(held, first, plan, min(end_ms, plan.ms(first + len(held))))
+    end_ms = round(max(reel.end_us, track.end_us) / 1000)
+    yield _segment(held, first, plan, min(end_ms, plan.ms(first + len(held))))
 
 
 def _segment(held: Iterable[tuple[Pixels, Samples | None]], first: int, plan: Plan, end_ms: int) -> Segment:
