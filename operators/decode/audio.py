@@ -11,6 +11,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.error import FFmpegError
 
 from operators.decode.media import (
     check_complete,
@@ -31,6 +32,8 @@ Samples = npt.NDArray[np.int16]
 
 _DRIFT_US = 100_000
 """Sound and its timestamps may differ by this much before silence is added or sound left out."""
+_STRAY_BYTES = 16_384
+"""Tags and padding before or after the sound: about a second of an MP3."""
 
 
 def decode_audio(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Segment]:
@@ -107,18 +110,38 @@ def sound(
     select(container, stream)
     pipe = _Resampled(rate)
     clock = None if origin_us is None else _SoundClock(origin_us, rate)
-    for packet in packets(container, stream):
-        for frame in stream.decode(packet):
-            if clock is not None:
-                gap = clock.gap(frame)
-                if gap > 0:
-                    yield from clock.trimmed(pipe.flush())
-                    yield from _silence(gap, rate)
-                elif gap < 0:
-                    continue
-            chunks = pipe.push(frame)
-            yield from chunks if clock is None else clock.trimmed(chunks)
+    for frame in _frames(container, stream):
+        if clock is not None:
+            gap = clock.gap(frame)
+            if gap > 0:
+                yield from clock.trimmed(pipe.flush())
+                yield from _silence(gap, rate)
+            elif gap < 0:
+                continue
+        chunks = pipe.push(frame)
+        yield from chunks if clock is None else clock.trimmed(chunks)
     yield from pipe.flush() if clock is None else clock.trimmed(pipe.flush())
+
+
+def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+    """Decoded frames; what cannot be decoded is left out at either end, where tags lie, and raised between."""
+    started, lost = False, 0
+    stray: FFmpegError | None = None
+    for packet in packets(container, stream):
+        try:
+            frames = stream.decode(packet)
+        except FFmpegError as error:
+            stray, lost = error, lost + packet.size
+            if lost > _STRAY_BYTES:
+                raise
+            continue
+        if frames and packet.size:
+            if stray is not None and started:
+                raise stray
+            started, lost, stray = True, 0, None
+        yield from frames
+    if stray is not None and not started:
+        raise stray
 
 
 def _silence(count: int, rate: int) -> Iterator[Samples]:

@@ -142,6 +142,17 @@ def test_a_file_cut_in_half_is_corrupt(container: str, codec: str) -> None:
     assert fails(data[: len(data) // 2]).code is ErrorCode.CORRUPT
 
 
+@pytest.mark.parametrize(
+    "stray", [b"TAG" + b"x" * 125, b"LYRICSBEGIN" + b"la la " * 90, bytes(3000), b"junk" * 500]
+)
+def test_tags_and_padding_around_an_mp3_are_no_damage(stray: bytes) -> None:
+    data = audio("mp3", "libmp3lame", tone(4))
+    for padded in (data + stray, bytes(3000) + data + stray):
+        assert decode(padded)[-1].locator.end_ms == pytest.approx(4000, abs=60)
+    middle = len(data) // 2
+    assert fails(data[:middle] + b"junk" * 5000 + data[middle:]).code is ErrorCode.CORRUPT
+
+
 def test_bad_inputs_are_named() -> None:
     assert fails(b"").code is ErrorCode.EMPTY
     assert fails(b"\x00not a sound\xff" * 99).code in (ErrorCode.CORRUPT, ErrorCode.UNSUPPORTED)
