@@ -17,7 +17,9 @@ from operators.decode.media import (
     check_complete,
     check_hours,
     check_input,
+    check_uncut,
     declared_us,
+    decodable,
     opened,
     packets,
     select,
@@ -51,6 +53,7 @@ def decode_audio(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Se
         stream = container.streams.best("audio")
         if stream is None:
             raise AssetError(ErrorCode.UNSUPPORTED, "no audio stream")
+        decodable(stream)
         promised = declared_us(container, stream, whole=len(container.streams) == 1)
         check_hours(promised, recipe.audio.max_hours)
         end = 0
@@ -62,6 +65,7 @@ def decode_audio(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Se
         if end == 0:
             raise AssetError(ErrorCode.EMPTY, "the audio stream has no samples")
         check_complete(end * 1_000_000 // card.sample_rate, promised)
+        check_uncut(file)
 
 
 def window_samples(recipe: Recipe, card: ModelCard) -> tuple[int, int]:

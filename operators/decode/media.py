@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import av
 from av.container import InputContainer
@@ -36,6 +37,12 @@ DEMUXERS = (
 _DECLARES_LENGTH = frozenset({"mov", "matroska", "wav", "w64", "aiff", "flac", "ogg", "avi", "caf", "asf"})
 _UNSUPPORTED = (DecoderNotFoundError, DemuxerNotFoundError, NotImplementedError, PatchWelcomeError)
 _BUFFER_BYTES = 1 << 17
+_RIFF = int.from_bytes(b"RIFF", "big")
+_RIFF_UNKNOWN = 0xFFFF_F000
+_BOXES = frozenset({b"ftyp", b"styp", b"sidx", b"free", b"skip", b"wide", b"moov", b"moof", b"mdat", b"mfra"})
+
+
+S = TypeVar("S", bound=Stream)
 
 
 class _View:
@@ -101,14 +108,19 @@ def _asset_error(error: FFmpegError) -> AssetError:
     return AssetError(code, f"libav: {error.strerror or type(error).__name__}")
 
 
-def select(container: InputContainer, stream: Stream) -> None:
-    """Read only this stream's packets, decoded on the caller's thread.
+def decodable(stream: S) -> S:
+    """The stream, if libav can decode it.
 
     Raises:
-        AssetError: UNSUPPORTED when no decoder exists for the stream.
+        AssetError: UNSUPPORTED when no decoder exists for it.
     """
     if stream.codec_context is None:
         raise AssetError(ErrorCode.UNSUPPORTED, f"libav: no decoder for the {stream.type} stream")
+    return stream
+
+
+def select(container: InputContainer, stream: Stream) -> None:
+    """Read only this stream's packets, decoded on the caller's thread."""
     for other in container.streams:
         other.discard = Discard.default if other.index == stream.index else Discard.all
     # FFmpeg's own threads ignore the cores that the scheduler gave to this task.
@@ -174,3 +186,26 @@ def check_complete(reached_us: int, promised_us: int | None) -> None:
     if promised_us is not None and reached_us < promised_us - min(1_000_000, promised_us // 10) - 50_000:
         detail = f"ends at {reached_us / 1e6:.2f} s of the {promised_us / 1e6:.2f} s in its header"
         raise AssetError(ErrorCode.CORRUPT, detail)
+
+
+def check_uncut(file: BinaryIO) -> None:
+    """Refuse a file whose own boxes say that it went on: AVI and fragmented MP4 declare no usable length.
+
+    Raises:
+        AssetError: CORRUPT.
+    """
+    size = file.seek(0, io.SEEK_END)
+    at, end = 0, 0
+    while at + 16 <= size:
+        file.seek(at)
+        length, kind, wide = struct.unpack(">I4sQ", file.read(16))
+        if at == 0 and length == _RIFF:
+            end = 8 + int.from_bytes(kind, "little")
+            end = 0 if end > _RIFF_UNKNOWN else end
+            break
+        length = wide if length == 1 else length
+        if kind not in _BOXES or length < 8:
+            break
+        at = end = at + length
+    if end > size:
+        raise AssetError(ErrorCode.CORRUPT, f"cut off: {size} bytes of at least {end}")

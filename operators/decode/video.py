@@ -12,6 +12,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
@@ -22,7 +23,9 @@ from operators.decode.media import (
     check_complete,
     check_hours,
     check_input,
+    check_uncut,
     declared_us,
+    decodable,
     opened,
     packets,
     select,
@@ -59,7 +62,7 @@ def decode_video(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Se
             stack.close()
             yield from decode_audio(file, recipe, card)
             return
-        _check_pixels(stream.codec_context.width, stream.codec_context.height, recipe)
+        _check_pixels(decodable(stream).codec_context, recipe)
         wanted = recipe.video.sound and card.accepts(Modality.AUDIO)
         audible = container.streams.best("audio") if wanted else None
         plan = Plan.of(recipe, card, sound=audible is not None)
@@ -76,6 +79,7 @@ def decode_video(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Se
         shown = _Footage(container, stream, recipe, plan, origin)
         yield from decode_frames(shown, chunks, plan)
         check_complete(shown.end_us + origin - start_us(stream), promised)
+        check_uncut(file)
 
 
 def _picture(container: InputContainer) -> VideoStream | None:
@@ -85,7 +89,8 @@ def _picture(container: InputContainer) -> VideoStream | None:
     return next((s for s in moving if best is not None and s.index == best.index), next(iter(moving), None))
 
 
-def _check_pixels(width: int, height: int, recipe: Recipe) -> None:
+def _check_pixels(codec: VideoCodecContext, recipe: Recipe) -> None:
+    width, height = codec.width, codec.height
     if width * height > recipe.video.max_pixels:
         detail = f"frames of {width} x {height} pixels, the recipe allows {recipe.video.max_pixels}"
         raise AssetError(ErrorCode.LIMIT, detail)

@@ -73,11 +73,12 @@ def video(
     sound: npt.NDArray[np.int16] | None = None,
     sound_codec: str = "aac",
     options: dict[str, str] | None = None,
+    muxer: dict[str, str] | None = None,
 ) -> bytes:
     """A file with a frame at each time, painted by `paint(seconds)`, and 48 kHz sound from time 0."""
     out = io.BytesIO()
     height, width = paint(0.0).shape[:2]
-    with av.open(out, "w", format=container) as file:
+    with av.open(out, "w", format=container, options=muxer or {}) as file:
         picture = file.add_stream(codec, rate=30, options=options or {})
         picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
         picture.codec_context.time_base = Fraction(1, 1000)

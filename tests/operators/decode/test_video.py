@@ -309,6 +309,20 @@ def test_a_file_cut_in_half_is_corrupt(container: str, codec: str, voice: str) -
     assert fails(data[: len(data) // 2]).code is ErrorCode.CORRUPT
 
 
+@pytest.mark.parametrize(
+    ("container", "codec", "muxer"),
+    [("avi", "mpeg4", {}), ("mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"})],
+)
+def test_a_cut_is_found_where_no_length_is_declared(
+    container: str, codec: str, muxer: dict[str, str]
+) -> None:
+    coding = {**options(codec), "g": "25"}
+    data = video(every(40, 6000), counting, container, codec, options=coding, muxer=muxer)
+    assert decode(data)[0].locator.end_ms == pytest.approx(6000, abs=60)
+    assert decode(data + b"\x07junk" * 99)[0].locator.end_ms == pytest.approx(6000, abs=60)
+    assert fails(data[: len(data) * 2 // 3]).code is ErrorCode.CORRUPT
+
+
 @pytest.mark.parametrize(("container", "codec", "voice"), FORMATS)
 def test_damage_never_shortens_a_video_silently(container: str, codec: str, voice: str) -> None:
     data = video(every(40, 5000), counting, container, codec, tone(5, 48_000), voice, options(codec))
