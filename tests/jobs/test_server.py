@@ -23,7 +23,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.session import Session
 
-from jobs.demo.server import HOST, REGION, S3Server
+from jobs.demo.ports import HOST, free_ports
+from jobs.demo.server import REGION, S3Server
 from schemas.errors import EmbedlakeError
 
 pytest_plugins = ("tests.s3",)
@@ -192,19 +193,17 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
 
 def test_a_lost_race_for_a_port_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs.demo import server as module
-
-    pick, picks = module._free_ports, []
+    picks: list[dict[str, int]] = []
 
     def lose_the_first(wanted: int | None) -> dict[str, int]:
-        picks.append(pick(wanted))
+        picks.append(free_ports(wanted))
         return picks[-1] | {"filer": taken} if len(picks) == 1 else picks[-1]
 
     with socket.socket() as holder:
         holder.bind((HOST, 0))
         holder.listen()
         taken = holder.getsockname()[1]
-        monkeypatch.setattr(module, "_free_ports", lose_the_first)
+        monkeypatch.setattr("jobs.demo.server.free_ports", lose_the_first)
         with S3Server(tmp_path) as server:
             assert server.client().list_buckets()["Buckets"]
     assert len(picks) == 2
