@@ -52,6 +52,8 @@ def open_display(quiet: bool) -> Iterator[Watcher]:
 class Live:
     """Stages, rates, queue, errors and ETA in one live block."""
 
+    watches = True
+
     def __init__(self, console: Console) -> None:
         self.progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
@@ -102,6 +104,8 @@ class Live:
 
 class Lines:
     """Plain lines on stderr, at most one every few seconds, for logs and pipes."""
+
+    watches = True
 
     def __init__(self) -> None:
         self._last = 0.0

@@ -35,6 +35,8 @@ WORKER_ENV = {
 }
 """Set before ray is imported: a local cluster's workers inherit it."""
 _SPARE_CPUS = 2
+_READ_CPUS = 1
+_ACTOR_CPUS = 0.9  # unlike the reads', or Ray fuses both into one serial operator
 _STAGE_CPUS = 0.25
 _POLL_SECONDS = 0.3
 
@@ -98,7 +100,7 @@ class Resources:
 
 
 class _Meter:
-    """A Ray actor that counts; operators tell it without waiting for an answer."""
+    """A Ray actor that counts for a display; operators tell it without waiting for an answer."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -118,7 +120,8 @@ class _Read:
     def __call__(self, shard: pa.Table) -> Iterator[pa.Table]:
         check_house()
         for rows in self.operator(shard):
-            self.meter.add.remote(_read_counts(rows))
+            if self.meter:
+                self.meter.add.remote(_read_counts(rows))
             yield rows
 
 
@@ -143,8 +146,8 @@ class _Embed:
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         done = self.operator(rows)
-        segments = pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0
-        self.meter.add.remote({"embedded": segments})
+        if self.meter:
+            self.meter.add.remote({"embedded": pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0})
         return done
 
 
@@ -155,7 +158,8 @@ class _Stage:
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         done = self.operator(rows)
-        self.meter.add.remote({"staged": pc.sum(done["segments"]).as_py() or 0})
+        if self.meter:
+            self.meter.add.remote({"staged": pc.sum(done["segments"]).as_py() or 0})
         return done
 
 
@@ -177,10 +181,10 @@ class Dataflow:
         import ray
 
         resources = Resources.of(self.config)
-        meter = ray.remote(num_cpus=0)(_Meter).remote()
+        meter = ray.remote(num_cpus=0)(_Meter).remote() if progress.watches else None
         staged = self._dataset(list(shards), resources, meter)
         names: list[str] = []
-        with _watch(meter, assets, progress):
+        with _watched(meter, assets, progress):
             for block in staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 names += block["receipt"].to_pylist()
         return names
@@ -193,10 +197,10 @@ class Dataflow:
         context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = max(self.read.block_bytes, 1 << 20)
-        pool: dict[str, Any] = {"num_gpus": 1} if resources.gpu else {"num_cpus": 1}
+        pool: dict[str, Any] = {"num_gpus": 1, "num_cpus": _ACTOR_CPUS} if resources.gpu else {"num_cpus": _ACTOR_CPUS}
         return (
             ray.data.from_arrow(shards)
-            .map_batches(_Read(self.read, meter), batch_size=None, batch_format="pyarrow", num_cpus=1)
+            .map_batches(_Read(self.read, meter), batch_size=None, batch_format="pyarrow", num_cpus=_READ_CPUS)
             .map_batches(
                 _Embed,
                 fn_constructor_args=(
@@ -221,7 +225,10 @@ class Dataflow:
 
 
 @contextmanager
-def _watch(meter: Any, assets: int, progress: Progress) -> Iterator[None]:
+def _watched(meter: Any, assets: int, progress: Progress) -> Iterator[None]:
+    if meter is None:
+        yield
+        return
     import ray
 
     done = threading.Event()
@@ -234,10 +241,11 @@ def _watch(meter: Any, assets: int, progress: Progress) -> Iterator[None]:
     thread.start()
     try:
         yield
+        progress.update(_snapshot(ray.get(meter.read.remote()), assets))
     finally:
         done.set()
         thread.join()
-    progress.update(_snapshot(ray.get(meter.read.remote()), assets))
+        ray.kill(meter)
 
 
 def _snapshot(counts: dict[str, int], assets: int) -> Snapshot:

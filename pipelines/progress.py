@@ -28,6 +28,9 @@ class Snapshot:
 class Progress(Protocol):
     """A display, a logger, or nothing."""
 
+    watches: bool
+    """Whether `update` does anything; counting costs a process, so nobody counts for nobody."""
+
     def phase(self, name: str, detail: str = "") -> None:
         """A new phase of the run begins."""
         ...
@@ -39,6 +42,8 @@ class Progress(Protocol):
 
 class Silent:
     """Progress for nobody."""
+
+    watches = False
 
     def phase(self, name: str, detail: str = "") -> None:
         """Nothing is shown."""

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from operators.storage import Storage
+from jobs.demo.server import S3Server
+from pipelines.engine import cluster
 
 pytest_plugins = ["tests.s3"]
 
 
-@pytest.fixture
-def storage() -> Storage:
-    return Storage()
+@pytest.fixture(scope="session")
+def local_ray(s3: S3Server) -> Iterator[None]:
+    """One local Ray for the session; its workers find the S3 server in their environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment().items():
+            patch.setenv(name, value)
+        with cluster():
+            yield
 
 
 @pytest.fixture(params=["disk", "s3"])

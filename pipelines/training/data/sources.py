@@ -1,0 +1,97 @@
+"""Packages that data is made from: fetched by name, unpacked into a work folder, never installed."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from schemas.errors import SourceError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A package with data. `use` says whether a model may be trained on it."""
+
+    registry: Literal["debian", "npm"]
+    package: str
+    version: str
+    license: str
+    use: Literal["train", "evaluation"]
+    note: str = ""
+
+
+OPENCLIPART_SVG = Source(
+    registry="debian",
+    package="openclipart-svg",
+    version="1:0.18+dfsg-19",
+    license="public domain",
+    use="train",
+    note="titles and keywords; files that do not say public domain are dropped",
+)
+OPENCLIPART_PNG = Source(
+    registry="debian",
+    package="openclipart-png",
+    version="1:0.18+dfsg-19",
+    license="public domain",
+    use="train",
+)
+NOTO_EMOJI = Source(
+    registry="debian",
+    package="fonts-noto-color-emoji",
+    version="2.042-0+deb12u1",
+    license="OFL-1.1 (font), Apache-2.0 (artwork)",
+    use="train",
+)
+FLUENT_EMOJI = Source(
+    registry="npm", package="@lobehub/fluent-emoji-3d", version="1.1.0", license="MIT", use="train"
+)
+CLDR = Source(
+    registry="debian", package="unicode-cldr-core", version="41-0.1", license="Unicode-DFS-2016", use="train"
+)
+WORDNET = Source(
+    registry="debian", package="wordnet-base", version="1:3.0-37", license="WordNet-3.0", use="train"
+)
+TUXPAINT = Source(
+    registry="debian",
+    package="tuxpaint-stamps-default",
+    version="2022.06.04-1",
+    license="GPL-2+",
+    use="evaluation",
+    note="never trained on",
+)
+SOURCES = (OPENCLIPART_SVG, OPENCLIPART_PNG, NOTO_EMOJI, FLUENT_EMOJI, CLDR, WORDNET, TUXPAINT)
+
+
+def unpack(source: Source, work: Path) -> Path:
+    """The folder with the package's files, fetched on the first call.
+
+    Raises:
+        SourceError: the registry's client failed.
+    """
+    target = work / source.package.replace("/", "-").removeprefix("@")
+    if target.is_dir():
+        return target
+    downloads = work / "downloads"
+    downloads.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    partial.mkdir(exist_ok=True)
+    if source.registry == "debian":
+        _run(["apt-get", "download", f"{source.package}={source.version}"], downloads)
+        archive = next(downloads.glob(f"{source.package}_*.deb"))
+        _run(["dpkg", "-x", str(archive), str(partial)], downloads)
+    else:
+        name = _run(["npm", "pack", "--silent", f"{source.package}@{source.version}"], downloads).split()[-1]
+        with tarfile.open(downloads / name) as tar:
+            tar.extractall(partial, filter="data")
+    return partial.rename(target)
+
+
+def _run(command: list[str], cwd: Path) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise SourceError(f"{' '.join(command)} failed: {' '.join(last)}")
+    return done.stdout

@@ -1,0 +1,103 @@
+"""`python -m tests.benchmarks`: the pipeline against the bound and a plain loop, in interleaved rounds.
+
+Start-up is excluded everywhere: pool and model are ready before the bound's clock runs, and from the pipeline's
+seconds those of the same job over 16 assets are taken (Ray Data's executor, actor start, model load, commit).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from operators.model.registry import DEFAULT_MODEL, resolve
+from pipelines.engine import cluster, cores
+from tests.benchmarks.corpus import make_corpus
+from tests.benchmarks.ways import Timing, Work, bound, pipeline, plain_loop
+
+RESULTS = Path(__file__).parent / "results"
+SMALL = 8
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    arguments = parse()
+    spec = resolve(arguments.model)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        full = Work(make_corpus(home / "full", arguments.images, arguments.texts), spec)
+        small = Work(make_corpus(home / "small", SMALL, SMALL), spec)
+        measured: dict[str, list[Timing]] = {}
+        with cluster():
+            pipeline(small, home / "lake-warm")
+            for turn in range(arguments.rounds):
+                for readers, threads in ((1, 1), (1, 2), (2, 1)):
+                    name = f"bound: {readers} readers, model on {threads} threads"
+                    measured.setdefault(name, []).append(bound(full, readers, threads))
+                start = pipeline(small, home / f"lake-small-{turn}")
+                whole = pipeline(full, home / f"lake-{turn}")
+                measured.setdefault("pipeline", []).append(less(whole, start))
+                measured.setdefault("pipeline, start included", []).append(whole)
+            for threads in (1, 2):
+                measured[f"plain loop, {threads} threads"] = [plain_loop(full, threads)]
+    show(measured, arguments)
+
+
+def less(whole: Timing, start: Timing) -> Timing:
+    """A timing without what the same job costs over next to nothing."""
+    return Timing(whole.rows - start.rows, whole.seconds - start.seconds, whole.parts)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--texts", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    return parser.parse_args()
+
+
+def show(measured: dict[str, list[Timing]], arguments: argparse.Namespace) -> None:
+    """The table on stdout, and the same as JSON under `results/`."""
+    medians = {name: statistics.median(t.rate for t in timings) for name, timings in measured.items()}
+    best = max(rate for name, rate in medians.items() if name.startswith("bound"))
+    table = Table("way", "rows/s", "spread", "of the bound", "ms/row", box=None)
+    rows: list[dict[str, Any]] = []
+    for name, timings in measured.items():
+        rates = [t.rate for t in timings]
+        rows.append(
+            {
+                "way": name,
+                "rows": timings[0].rows,
+                "rows_per_second": medians[name],
+                "rates": rates,
+                "of_bound": medians[name] / best,
+                "parts": [t.parts for t in timings],
+            }
+        )
+        spread = f"{min(rates):.1f}-{max(rates):.1f}"
+        table.add_row(
+            name, f"{medians[name]:.1f}", spread, f"{medians[name] / best:.2f}", f"{1000 / medians[name]:.2f}"
+        )
+    console = Console(width=110)
+    console.print(
+        f"{arguments.images} images + {arguments.texts} texts, {arguments.model}, {cores()} cores, "
+        f"medians of {arguments.rounds} interleaved rounds"
+    )
+    console.print(table)
+    RESULTS.mkdir(exist_ok=True)
+    machine = {"python": platform.python_version(), "machine": platform.machine(), "cores": cores()}
+    document = {"machine": machine, "arguments": vars(arguments), "ways": rows}
+    (RESULTS / "pipeline.json").write_text(json.dumps(document, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The command line: one clear line and a documented exit code for every mistake, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.__main__ import main
+from operators.storage import Storage, join
+from schemas.errors import ExitCode
+from tests.models.tiny_text import build_tiny_text
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    def call(*words: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["embedlake", *words])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        code = left.value.code
+        return Ran(int(code or 0), *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(build_tiny_text(tmp_path_factory.mktemp("model") / "tiny-text"))
+
+
+@pytest.fixture(scope="module")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(build_tiny_text(tmp_path_factory.mktemp("model") / "other-text", max_tokens=32))
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> str:
+    for name, body in {"a.txt": "the cat sat on the mat", "b.txt": "a boat ran far away"}.items():
+        Storage().put(f"{tmp_path}/texts/{name}", body.encode())
+    return f"{tmp_path}/texts"
+
+
+def one_line(ran: Ran, code: ExitCode, *words: str) -> None:
+    assert ran.code == code
+    assert ran.out == ""
+    lines = [line for line in ran.err.splitlines() if line and not line.startswith(("list:", "plan:"))]
+    assert len(lines) == 1, ran.err
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_embed_search_sql_and_status_speak_json(run: Run, model: str, texts: str, place: str) -> None:
+    lake = join(place, "lake")
+    embed = ("embed", texts, "--lake", lake, "--corpus", "demo", "--model", model, "--json")
+    first = run(*embed).json
+    names = ("listed", "new", "changed", "unchanged", "deleted", "embedded", "segments", "quarantined")
+    assert [first[n] for n in names] == [2, 2, 0, 0, 0, 2, 2, 0]
+    assert first["published_version"] == 2
+    assert run(*embed).json["published_version"] is None
+    hits = run("search", "cat", "--lake", lake, "--model", model, "--limit", "1", "--json").json["hits"]
+    assert len(hits) == 1
+    assert {"score", "where", "uri", "modality", "text"} <= set(hits[0])
+    table = run("sql", "select count(*) as n from demo", "--lake", lake, "--json").json
+    assert table == {"columns": ["n"], "rows": [{"n": 2}]}
+    status = run("status", "--lake", lake, "--json").json
+    assert status["corpora"][0]["segments_by_modality"] == {"text": 2}
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_people_get_tables(run: Run, model: str, texts: str, tmp_path: Path) -> None:
+    lake = str(tmp_path / "lake")
+    assert (
+        "2 listed = 2 embedded + 0 quarantined + 0 unchanged"
+        in run("embed", texts, "--lake", lake, "--model", model).out
+    )
+    assert "nothing to do: 2 assets unchanged" in run("embed", texts, "--lake", lake, "--model", model).out
+    assert "a.txt" in run("search", "cat", "--lake", lake, "--model", model).out
+    assert "modality" in run("sql", "select modality, count(*) from corpus group by 1", "--lake", lake).out
+    assert "tiny-text" in run("status", "--lake", lake).out
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_lake_made_by_another_model_is_refused(
+    run: Run, model: str, other_model: str, texts: str, tmp_path: Path
+) -> None:
+    lake = str(tmp_path / "lake")
+    run("embed", texts, "--lake", lake, "--model", model)
+    one_line(
+        run("embed", texts, "--lake", lake, "--model", other_model), ExitCode.MODEL, "never mixed", "corpus"
+    )
+    searched = run("search", "cat", "--lake", lake, "--model", other_model)
+    one_line(searched, ExitCode.MODEL, "vectors of two models cannot be compared")
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_mistakes_in_a_query_are_one_line(run: Run, model: str, texts: str, tmp_path: Path) -> None:
+    lake = str(tmp_path / "lake")
+    run("embed", texts, "--lake", lake, "--model", model)
+    ask = ("search", "cat", "--lake", lake, "--model", model)
+    one_line(run(*ask, "--width", "7"), ExitCode.USAGE, "width 7", "32")
+    one_line(run(*ask, "--where", "nonsense ="), ExitCode.USAGE, "--where", "nonsense")
+    one_line(run(*ask, "--corpus", "absent"), ExitCode.LAKE, "no corpus 'absent'", "corpus")
+    one_line(run("search", "--lake", lake), ExitCode.USAGE, "nothing to search for")
+    one_line(run(*ask, "--image", f"{tmp_path}/none.png"), ExitCode.SOURCE, "not found", "none.png")
+    one_line(run("sql", "select * from nowhere", "--lake", lake), ExitCode.USAGE, "nowhere")
+
+
+def test_bad_sources_are_one_line(run: Run, model: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("path\na.txt\n")
+    (tmp_path / "bad.parquet").write_text("not parquet")
+    base = ("--lake", str(tmp_path / "lake"), "--model", model)
+    one_line(run("embed", "gopher://x", *base), ExitCode.USAGE, "unknown scheme 'gopher://'")
+    one_line(run("embed", f"{tmp_path}/absent", *base), ExitCode.SOURCE, "not found", "absent")
+    one_line(run("embed", f"{tmp_path}/bad.csv", *base), ExitCode.SOURCE, "has no column 'uri'", "path")
+    one_line(run("embed", f"{tmp_path}/bad.parquet", *base), ExitCode.SOURCE, "cannot read manifest")
+    assert not (tmp_path / "lake").exists(), "nothing is half-written"
+
+
+@pytest.mark.usefixtures("s3_environment")
+def test_a_missing_bucket_is_one_line(run: Run, model: str, tmp_path: Path) -> None:
+    ran = run("embed", "s3://no-such-bucket/x", "--lake", str(tmp_path / "lake"), "--model", model)
+    one_line(ran, ExitCode.SOURCE, "no-such-bucket")
+
+
+def test_a_wrong_secret_is_one_line(
+    run: Run, model: str, bucket: str, s3_environment: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Storage().put(f"s3://{bucket}/in/a.txt", b"text")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    Storage().filesystem("s3://x")[0].clear_instance_cache()
+    lake = ("--lake", str(tmp_path / "lake"), "--model", model)
+    one_line(run("embed", f"s3://{bucket}/in", *lake), ExitCode.SOURCE, "access denied")
+    Storage().filesystem("s3://x")[0].clear_instance_cache()
+
+
+def test_wrong_names_are_one_line(run: Run, tmp_path: Path, texts: str) -> None:
+    lake = ("--lake", str(tmp_path / "lake"))
+    one_line(run("embed", texts, *lake, "--model", "./no/such/model"), ExitCode.MODEL, "no/such/model")
+    one_line(run("status", "--lake", str(tmp_path / "nowhere")), ExitCode.LAKE, "no lake at", "nowhere")
+    one_line(run("--config", "absent.yaml", "status", *lake), ExitCode.USAGE, "absent.yaml")
+    (tmp_path / "c.yaml").write_text("lak: x\n")
+    one_line(run("--config", str(tmp_path / "c.yaml"), "status", *lake), ExitCode.USAGE, "lak")
+
+
+def test_a_bad_corpus_name_is_one_line(run: Run, model: str, texts: str, tmp_path: Path) -> None:
+    ran = run("embed", texts, "--lake", str(tmp_path / "lake"), "--model", model, "--corpus", "a;drop")
+    one_line(ran, ExitCode.USAGE, "a;drop")
+
+
+def test_the_config_file_gives_defaults_that_the_environment_and_flags_override(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.yaml").write_text(f"lake: {tmp_path}/from-file\n")
+    config = ("--config", str(tmp_path / "c.yaml"), "status")
+    assert "from-file" in run(*config).err
+    monkeypatch.setenv("EMBEDLAKE_LAKE", str(tmp_path / "from-env"))
+    assert "from-env" in run(*config).err
+    assert "from-flag" in run(*config, "--lake", str(tmp_path / "from-flag")).err
+
+
+def test_help_is_quick_and_needs_no_heavy_library() -> None:
+    code = "import sys, jobs.cli; print([m for m in ('torch', 'ray', 'lance', 'transformers') if m in sys.modules])"
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert time.perf_counter() - started < 10
+
+
+def test_a_foreign_package_of_the_same_name_is_named(tmp_path: Path) -> None:
+    (tmp_path / "operators").mkdir()
+    (tmp_path / "operators" / "__init__.py").touch()
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(REPO)!r}]; from jobs.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == ExitCode.USAGE
+    assert "package 'operators' comes from" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+SURFACE = {
+    "embed": ["--allow", "--corpus", "--json", "--lake", "--model", "--ray-address", "--recipe", "--vectors"],
+    "search": ["--audio", "--corpus", "--image", "--json", "--lake", "--limit", "--modality", "--model", "--video",
+               "--where", "--width"],
+    "sql": ["--json", "--lake"],
+    "status": ["--json", "--lake"],
+}  # fmt: skip
+
+
+def test_the_command_line_s_flags_do_not_change_by_accident() -> None:
+    import typer
+
+    from jobs.cli import app
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    flags = {
+        n: sorted(o for p in c.params for o in p.opts if o.startswith("--")) for n, c in commands.items()
+    }
+    assert {name: [f for f in found if f != "--help"] for name, found in sorted(flags.items())} == SURFACE
