@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from schemas.errors import ModelError
 
@@ -19,8 +20,8 @@ class FastTokenizer:
     `[SEP]` as the characters that it is made of, never as the model's own marker.
     """
 
-    def __init__(self, serialized: str) -> None:
-        self._tokenizer: Tokenizer = Tokenizer.from_str(serialized)
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True
@@ -32,23 +33,31 @@ class FastTokenizer:
         self.suffix = np.asarray(probe.ids[last:], np.int32)
 
     @classmethod
-    def from_folder(cls, folder: Path) -> Self:
+    def from_folder(cls, folder: Path, markers: Iterable[int] = ()) -> Self:
         """The tokenizer of a model folder.
+
+        Args:
+            folder: holds `tokenizer.json`.
+            markers: ids of tokens that no text may give, even where the file does not call them special.
 
         Raises:
             ModelError: the folder has no readable `tokenizer.json`.
         """
         path = folder / "tokenizer.json"
         try:
-            return cls(path.read_text(encoding="utf-8"))
+            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ModelError(f"model folder '{folder}' has no tokenizer.json (a fast tokenizer)") from None
         except Exception as error:
             raise ModelError(f"'{path}' is not a readable tokenizer: {error}") from error
+        added = tokenizer.get_added_tokens_decoder()
+        plain = [added[i].content for i in markers if i in added and not added[i].special]
+        tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in plain])
+        return cls(tokenizer)
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
-        # encode_special_tokens is not part of the tokenizer's own pickle.
-        return type(self), (self._tokenizer.to_str(),)
+    def __reduce__(self) -> tuple[type[Self], tuple[Tokenizer]]:
+        # encode_special_tokens is not part of the tokenizer's own pickle, so unpickling runs __init__ again.
+        return type(self), (self._tokenizer,)
 
     def ids(self, text: str) -> npt.NDArray[np.int32]:
         """Token ids of a text, `prefix` and `suffix` left out: int32 `[tokens]`."""

@@ -132,7 +132,7 @@ def test_minilm_ranks_a_paraphrase_first() -> None:
         "[SEP] " * 9,
     ]
     prepared, _ = spec.preparer("document").prepare(texts(*values))
-    vectors = spec.load("cpu", threads=2).embed(prepared)
+    vectors = spec.load("cpu", threads=1).embed(prepared)
     scores = vectors[1:] @ vectors[0]
     assert vectors.shape == (4, 384)
     assert scores.argmax() == 0
