@@ -27,6 +27,7 @@ from schemas.tables import (
 )
 
 _PREPARE_ROWS = 64
+_INLINE_NAME = "document.json"
 _LISTED = ("uri", "source", "size", "etag", "mtime")
 
 
@@ -82,7 +83,7 @@ class ReadAssets:
         asset.row["size"] = fetched.size
         media, segments = decode(
             fetched.file,
-            wanted.uri,
+            wanted.uri if wanted.inline is None else _INLINE_NAME,
             self.recipe,
             self.spec.card,
             preparer.counter,

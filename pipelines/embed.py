@@ -87,9 +87,11 @@ class EmbedJob:
         self, ledger: Ledger, plan: Plan, run_id: str, space: Space, grants: dict[str, tuple[str, ...]]
     ) -> int:
         receipts = ledger.receipts(run_id)
-        work, staged = Attempts(receipts.read_all()).remaining(plan.work)
+        earlier = Attempts(receipts.read_all())
+        resumed = earlier.staged().height
+        work, staged = earlier.remaining(plan.work)
         if not work.num_rows:
-            return staged.height
+            return resumed
         fetcher = Fetcher(storage=self.storage, grants=grants, max_bytes=self.recipe.max_asset_bytes)
         flow = Dataflow(
             read=ReadAssets(fetcher=fetcher, spec=self.spec, recipe=self.recipe),
@@ -103,7 +105,7 @@ class EmbedJob:
         with cluster(self.ray_address):
             self.progress.phase("embed", f"run {run_id}")
             flow.run(shards(with_staged(work, staged), self.config), work.num_rows, self.progress)
-        return staged.height
+        return resumed
 
     def _report(
         self,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from operators.model.registry import resolve
 from operators.storage import Storage, join
 from pipelines.embed import EmbedJob
 from pipelines.reader import LakeReader
@@ -18,16 +16,12 @@ from schemas.config import RunConfig
 from schemas.errors import LakeError, ModelError, UsageError
 from schemas.recipe import Recipe, TextRecipe
 from schemas.report import RunReport
-from tests.models.tiny_text import build_tiny_text
+from tests.models.hashed import HashSpec
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = build_tiny_text(tmp_path_factory.mktemp("model") / "tiny-text")
-    (folder / "embedlake.json").write_text(json.dumps({"widths": [16, 8]}))
-    return str(folder)
+MODEL = HashSpec()
 
 
 def put(place: str, files: dict[str, str | bytes]) -> str:
@@ -36,13 +30,13 @@ def put(place: str, files: dict[str, str | bytes]) -> str:
     return place
 
 
-def job(model: str, lake: str, *sources: str, **changes: Any) -> EmbedJob:
+def job(lake: str, *sources: str, **changes: Any) -> EmbedJob:
     config = RunConfig(actors=1, stage_rows=8, shard_assets=4)
     return EmbedJob(
         **{
             "sources": sources,
             "lake": lake,
-            "spec": resolve(model),
+            "spec": MODEL,
             "corpus": "c",
             "config": config,
             **changes,
@@ -58,10 +52,10 @@ def rows(lake: str, *columns: str) -> list[tuple[Any, ...]]:
 TEXTS = {"a.txt": "the cat sat on the mat", "b.md": "# the boat\n\nran far away", "deep/c.txt": "a dog ran"}
 
 
-def test_every_asset_is_counted_and_every_width_is_a_unit_vector(model: str, place: str) -> None:
+def test_every_asset_is_counted_and_every_width_is_a_unit_vector(place: str) -> None:
     source = put(join(place, "in"), {**TEXTS, "empty.txt": "", "junk.bin": b"\x00\x01\x02\x03" * 40})
     lake = join(place, "lake")
-    report = job(model, lake, source).run()
+    report = job(lake, source).run()
     c = report.counts
     assert (c.listed, c.new, c.embedded, c.quarantined, c.unchanged, c.deleted) == (5, 5, 3, 2, 0, 0)
     assert report.quarantine_reasons == {"empty": 1, "unsupported_format": 1}
@@ -85,23 +79,23 @@ def test_every_asset_is_counted_and_every_width_is_a_unit_vector(model: str, pla
     assert all(r["error_stage"] and r["error_detail"] for r in lost.to_pylist())
 
 
-def test_running_again_embeds_nothing_and_publishes_nothing(model: str, place: str) -> None:
+def test_running_again_embeds_nothing_and_publishes_nothing(place: str) -> None:
     source, lake = put(join(place, "in"), {**TEXTS, "empty.txt": ""}), join(place, "lake")
-    job(model, lake, source).run()
+    job(lake, source).run()
     before = LakeReader.open(lake)
-    again = job(model, lake, source).run()
+    again = job(lake, source).run()
     assert (again.published_version, again.counts.embedded, again.counts.unchanged) == (None, 0, 4)
     assert LakeReader.open(lake).catalog == before.catalog
 
 
-def test_only_what_changed_is_embedded_and_what_went_is_gone(model: str, place: str) -> None:
+def test_only_what_changed_is_embedded_and_what_went_is_gone(place: str) -> None:
     source, lake = put(join(place, "in"), TEXTS), join(place, "lake")
-    first = job(model, lake, source).run()
+    first = job(lake, source).run()
     before = LakeReader.open(lake)
     put(source, {"a.txt": "the boat is far away now", "new.txt": "a mat"})
     fs, path = Storage().filesystem(join(source, "b.md"))
     fs.rm(path)
-    second = job(model, lake, source).run()
+    second = job(lake, source).run()
     c = second.counts
     assert (c.listed, c.new, c.changed, c.unchanged, c.deleted, c.embedded) == (3, 1, 1, 1, 1, 2)
     assert [Path(uri).name for (uri,) in rows(lake, "uri")] == ["a.txt", "c.txt", "new.txt"]
@@ -113,9 +107,7 @@ def test_only_what_changed_is_embedded_and_what_went_is_gone(model: str, place: 
     assert [Path(uri).name for uri in old] == ["a.txt", "b.md", "c.txt"], "a reader keeps its versions"
 
 
-def test_disk_and_s3_give_the_same_rows(
-    model: str, tmp_path: Path, s3_environment: object, bucket: str
-) -> None:
+def test_disk_and_s3_give_the_same_rows(tmp_path: Path, s3_environment: object, bucket: str) -> None:
     columns = (
         "segment_id",
         "modality",
@@ -129,49 +121,49 @@ def test_disk_and_s3_give_the_same_rows(
     found = []
     for place in (str(tmp_path / "x"), f"s3://{bucket}/x"):
         source = put(join(place, "in"), {**TEXTS, "long.txt": "the cat sat on the mat. " * 60})
-        job(model, join(place, "lake"), source).run()
+        job(join(place, "lake"), source).run()
         found.append([(r[0].removeprefix(place), *r[1:]) for r in rows(join(place, "lake"), "uri", *columns)])
     assert len(found[0]) > len(TEXTS) + 1
     assert found[0] == found[1]
 
 
-def test_metadata_of_a_manifest_becomes_columns_and_later_ones_are_added(model: str, place: str) -> None:
+def test_metadata_of_a_manifest_becomes_columns_and_later_ones_are_added(place: str) -> None:
     put(join(place, "in"), {**TEXTS, "m.csv": "uri,year\na.txt,1999\nb.md,2001\n"})
     lake, manifest = join(place, "lake"), join(place, "in", "m.csv")
-    job(model, lake, manifest).run()
+    job(lake, manifest).run()
     assert rows(lake, "year") == [(1999,), (2001,)]
     put(join(place, "in"), {"m.csv": "uri,year,who\na.txt,1999,x\nb.md,2001,y\ndeep/c.txt,2003,z\n"})
-    report = job(model, lake, manifest).run()
+    report = job(lake, manifest).run()
     assert (report.counts.new, report.counts.unchanged) == (1, 2)
     assert rows(lake, "year", "who") == [(1999, None), (2001, None), (2003, "z")]
     put(join(place, "in"), {"m.csv": "uri,year\na.txt,soon\n"})
     with pytest.raises(
         UsageError, match="metadata column 'year' is string in the manifest and int64 in the lake"
     ):
-        job(model, lake, manifest).run()
+        job(lake, manifest).run()
 
 
-def test_a_manifest_cannot_read_what_was_not_allowed(model: str, tmp_path: Path) -> None:
+def test_a_manifest_cannot_read_what_was_not_allowed(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("secret")
     source = put(str(tmp_path / "in"), {"m.csv": f"uri\n{tmp_path}/secret.txt\nhttp://169.254.169.254/x\n"})
     lake = str(tmp_path / "lake")
-    report = job(model, lake, f"{source}/m.csv").run()
+    report = job(lake, f"{source}/m.csv").run()
     assert report.quarantine_reasons == {"source_not_allowed": 2}
-    allowed = job(model, str(tmp_path / "lake2"), f"{source}/m.csv", allow=(str(tmp_path),)).run()
+    allowed = job(str(tmp_path / "lake2"), f"{source}/m.csv", allow=(str(tmp_path),)).run()
     assert (allowed.counts.embedded, allowed.counts.quarantined) == (1, 1)
 
 
-def test_another_recipe_is_refused_in_the_same_corpus(model: str, place: str) -> None:
+def test_another_recipe_is_refused_in_the_same_corpus(place: str) -> None:
     source, lake = put(join(place, "in"), TEXTS), join(place, "lake")
-    job(model, lake, source).run()
+    job(lake, source).run()
     other = Recipe(text=TextRecipe(chunk_tokens=64))
     with pytest.raises(ModelError, match="vectors of two spaces are never mixed"):
-        job(model, lake, source, recipe=other).run()
-    assert job(model, lake, source, recipe=other, corpus="d").run().counts.embedded == 3
+        job(lake, source, recipe=other).run()
+    assert job(lake, source, recipe=other, corpus="d").run().counts.embedded == 3
 
 
 def test_a_run_that_died_before_the_catalog_moved_is_finished_by_the_next(
-    model: str, place: str, monkeypatch: pytest.MonkeyPatch
+    place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from operators.lake.log import CatalogLog
     from schemas.catalog import Published
@@ -186,35 +178,35 @@ def test_a_run_that_died_before_the_catalog_moved_is_finished_by_the_next(
 
     monkeypatch.setattr(CatalogLog, "append", die)
     with pytest.raises(RuntimeError, match="power cut"):
-        job(model, lake, source).run()
+        job(lake, source).run()
     assert rows(lake, "uri") == [], "nobody sees a run that did not publish"
     monkeypatch.setattr(CatalogLog, "append", append)
-    report = job(model, lake, source).run()
+    report = job(lake, source).run()
     assert report.resumed_segments == 3
     assert len(rows(lake, "uri")) == 3
-    assert job(model, lake, source).run().published_version is None
+    assert job(lake, source).run().published_version is None
 
 
-def test_a_lost_receipt_refuses_to_publish(model: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_receipt_refuses_to_publish(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines import embed as module
 
     source, lake = put(join(place, "in"), TEXTS), join(place, "lake")
     whole = module.Attempts
     monkeypatch.setattr(module, "Attempts", lambda receipts: whole(receipts[:-1]))
     with pytest.raises(LakeError, match="nothing was published"):
-        job(model, lake, source).run()
+        job(lake, source).run()
     assert rows(lake, "uri") == []
 
 
-def test_float16_vectors_are_stored_and_found(model: str, place: str) -> None:
+def test_float16_vectors_are_stored_and_found(place: str) -> None:
     source, lake = put(join(place, "in"), TEXTS), join(place, "lake")
-    job(model, lake, source, vector_type="float16").run()
+    job(lake, source, vector_type="float16").run()
     assert str(LakeReader.open(lake).segments("c").schema.field("embedding_16").type).endswith("[16]")
 
 
-def test_the_report_is_kept_in_the_lake(model: str, place: str) -> None:
+def test_the_report_is_kept_in_the_lake(place: str) -> None:
     source, lake = put(join(place, "in"), TEXTS), join(place, "lake")
-    report: RunReport = job(model, lake, source).run()
+    report: RunReport = job(lake, source).run()
     assert LakeReader.open(lake).runs("c") == [report]
     assert query(LakeReader.open(lake), "SELECT run_id, embedded FROM runs").to_pylist() == [
         {"run_id": report.run_id, "embedded": 3}

@@ -1,0 +1,1 @@
+"""Retrieval quality: metrics with confidence intervals, baselines beside the model, widths beside the full one."""
