@@ -165,7 +165,7 @@ class GemmaPreparer:
         self._check(run)
         if group is PartKind.IMAGE:
             images = [_fit(part, self.card.image) for part in run]
-            return [self._picture(self.layout.image, part, self.card.image) for part in images], images
+            return [self._picture(self.layout.image, part) for part in images], images
         frames = [_fit(part, self.card.frame) for part in run if part.kind is PartKind.FRAME]
         sounds = [part for part in run if part.kind is PartKind.AUDIO]
         if not frames:
@@ -180,7 +180,7 @@ class GemmaPreparer:
                 raise AssetError(ErrorCode.MODALITY, detail, Stage.PREPARE)
 
     def _film(self, frames: list[Part], sounds: list[Part]) -> tuple[list[Ids], list[Part]]:
-        pictures = [self._picture(self.layout.frame, part, self.card.frame) for part in frames]
+        pictures = [self._picture(self.layout.frame, part) for part in frames]
         wave = np.concatenate([part.array for part in sounds]) if sounds else np.zeros(0, np.int16)
         tokens = self.layout.sound_tokens(len(wave))
         if not tokens:
@@ -202,7 +202,7 @@ class GemmaPreparer:
         stamp = f"{'' if first else ' '}{second // 60:02d}:{second % 60:02d} "
         return [self.counter.ids(stamp), block]
 
-    def _picture(self, slot: int, part: Part, want: ImageInput | None) -> Ids:
+    def _picture(self, slot: int, part: Part) -> Ids:
         multiple = self.layout.patch * self.layout.pool
         height, width = part.array.shape[:2]
         return _block(self.layout.image_start, slot, height * width // multiple**2, self.layout.image_end)
