@@ -30,6 +30,9 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_COMMON = ("cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257")
+"""In the order of their use on the web, which decides where the letters do not."""
+_AS_LIKELY = 0.1
 _META = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([-\w:.]+)", re.IGNORECASE)
 
 
@@ -71,10 +74,14 @@ def encoding(file: BinaryIO) -> str:
     sample = _first_beyond_utf8(file)
     if sample is None or _mostly_utf8(sample):
         return "utf-8"
-    best = charset_normalizer.from_bytes(sample).best()
+    matches = charset_normalizer.from_bytes(sample)
+    best = matches.best()
     if best is None:
         raise AssetError(ErrorCode.CORRUPT, "text in no encoding that is known")
-    return str(best.encoding)
+    # French fits cp1250 as cleanly as cp1252, with other letters.
+    near = [m for m in matches if m.chaos <= best.chaos and m.coherence >= best.coherence - _AS_LIKELY]
+    names = {name for m in near for name in (m.encoding, *(s.encoding for s in m.submatch))}
+    return next((name for name in _COMMON if name in names), str(best.encoding))
 
 
 def _first_beyond_utf8(file: BinaryIO) -> bytes | None:
