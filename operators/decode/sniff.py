@@ -25,7 +25,7 @@ DOCUMENT = "application/vnd.embedlake.document+json"
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\b\x1b\x1a") | {127})
 _SPARSE = 200
-"""UTF-8 text, logs say, may hold one control byte in this many."""
+"""Text, a log say, may hold one control byte in this many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +181,8 @@ def _iso(head: bytes, name: str) -> MediaType:
 def _is_text(head: bytes) -> bool:
     if head.startswith(_BOMS):
         return True
-    controls = len(head) - len(head.translate(None, _CONTROLS))
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        # A legacy encoding: nearly any bytes fit one, so text must hold no control byte at all.
-        return controls == 0
-    return controls * _SPARSE <= len(head)
+    # Compressed or random bytes hold one control byte in ten, text of any encoding hardly any.
+    return (len(head) - len(head.translate(None, _CONTROLS))) * _SPARSE <= len(head)
 
 
 def _text(head: bytes, name: str) -> MediaType:

@@ -141,6 +141,13 @@ def test_text_in_any_encoding_is_text(codec: str) -> None:
     assert sniff(text.encode(codec), "x").modality is Modality.TEXT
 
 
+def test_a_stray_control_byte_does_not_make_a_log_binary() -> None:
+    log = "température élevée\n".encode("cp1252") * 40
+    assert sniff(log + b"\0" + log, "x").modality is Modality.TEXT
+    with pytest.raises(AssetError):
+        sniff(np.random.default_rng(0).bytes(4096), "x")
+
+
 def test_a_character_cut_at_the_end_of_the_head_is_still_utf8() -> None:
     assert sniff("é".encode()[:1].join([b"abc ", b""]), "x").modality is Modality.TEXT
 
