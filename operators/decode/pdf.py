@@ -26,7 +26,7 @@ _MOST_CHARS = 1 << 18
 """Of a page's text; a page of a book holds 3,000."""
 _OVERHEAD = 64
 """Tokens left for a model's own markers, beside its prompt."""
-_HYPHEN = re.compile("\ufffe\\s*|\xad(?:\r?\n)?")
+_HYPHEN = re.compile("[\x02\ufffe]\\s*|\xad(?:\r?\n)?")
 _LINE_END = re.compile(r"[^\S\n]*\r?\n")
 
 

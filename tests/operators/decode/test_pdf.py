@@ -60,6 +60,11 @@ def test_contain_keeps_the_aspect_of_the_page_within_the_area() -> None:
     assert height * width <= 96 * 96
 
 
+def test_a_word_hyphenated_at_a_line_end_is_whole_and_lines_stay_apart() -> None:
+    (page,) = decoded(pdf_bytes("the iden-\ntifier\nof it"))
+    assert page.text == "the identifier\nof it"
+
+
 def test_a_giant_page_renders_at_the_models_size() -> None:
     (page,) = decoded(pdf_bytes("big", size="0 0 14400 14400"))
     assert page.parts[0].array.shape == (64, 64, 3)
