@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from operators.storage import Storage, join
 from pipelines.embed import EmbedJob
 from pipelines.reader import LakeReader
 from pipelines.sql import query
+from schemas.card import Modality
 from schemas.config import RunConfig
 from schemas.errors import LakeError, ModelError, UsageError
 from schemas.recipe import Recipe, TextRecipe
@@ -196,6 +199,55 @@ def test_a_lost_receipt_refuses_to_publish(place: str, monkeypatch: pytest.Monke
     with pytest.raises(LakeError, match="nothing was published"):
         job(lake, source).run()
     assert rows(lake, "uri") == []
+
+
+def test_a_row_that_breaks_the_model_costs_one_asset(place: str) -> None:
+    bad = {"poison.txt": "a little poison here", "nan.txt": "infinite"}
+    source, lake = put(join(place, "in"), {**TEXTS, **bad}), join(place, "lake")
+    report = job(lake, source).run()
+    assert report.counts.embedded == 3
+    assert report.quarantine_reasons == {"embed_failed": 1, "vector_not_finite": 1}
+    lost = query(LakeReader.open(lake), "SELECT uri, error_stage, error_detail FROM quarantine ORDER BY uri")
+    assert [r["error_stage"] for r in lost.to_pylist()] == ["embed", "embed"]
+    assert lost.to_pylist()[1]["error_detail"] == "RuntimeError: the model choked"
+    assert [Path(uri).name for (uri,) in rows(lake, "uri")] == ["a.txt", "b.md", "c.txt"]
+
+
+def test_every_modality_gets_its_segments_and_locators(place: str) -> None:
+    demo = Path(__file__).resolve().parents[2] / "infra" / "demo"
+    for part in (
+        "images/bicycle.jpg",
+        "audio/guitar-lesson.mp3",
+        "video/kitchen.mov",
+        "pdf/harbour-guide.pdf",
+    ):
+        Storage().put(join(place, "in", part), (demo / "corpus" / part).read_bytes())
+    document = {"parts": ["look:", {"type": "image", "uri": "images/bicycle.jpg"}]}
+    source = put(join(place, "in"), {**TEXTS, "mixed.json": json.dumps(document)})
+    lake = join(place, "lake")
+    report = job(lake, source).run()
+    assert (report.counts.embedded, report.counts.quarantined) == (8, 0)
+    found = rows(lake, "uri", "modality", "ordinal", "page", "start_ms", "end_ms", "char_start", "char_end")
+    by_modality: dict[str, list[tuple[Any, ...]]] = {}
+    for row in found:
+        by_modality.setdefault(row[1], []).append(row[2:])
+    assert by_modality["image"] == [(0, None, None, None, None, None)]
+    assert by_modality["document"] == [(0, None, None, None, None, None)]
+    assert [row[:2] for row in by_modality["page"]] == [(n, n + 1) for n in range(len(by_modality["page"]))]
+    for windows in (by_modality["audio"], by_modality["video"]):
+        assert windows[0][2] == 0
+        assert all(start < end for _, _, start, end, _, _ in windows)
+        assert all(b[2] <= a[3] for a, b in pairwise(windows)), "no second is unseen"
+    assert len(by_modality["audio"]) > 1
+    assert len(by_modality["video"]) > 1
+
+
+def test_a_model_of_text_alone_quarantines_the_rest_with_the_reason(tmp_path: Path) -> None:
+    demo = Path(__file__).resolve().parents[2] / "infra" / "demo"
+    Storage().put(f"{tmp_path}/in/x.jpg", (demo / "corpus" / "images" / "bicycle.jpg").read_bytes())
+    source, lake = put(f"{tmp_path}/in", TEXTS), f"{tmp_path}/lake"
+    report = job(lake, source, spec=HashSpec(modalities=(Modality.TEXT,))).run()
+    assert report.quarantine_reasons == {"modality_not_in_model": 1}
 
 
 def test_float16_vectors_are_stored_and_found(place: str) -> None:
