@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -21,6 +20,7 @@ from rich.progress import (
 from rich.progress import TimeRemainingColumn as Eta
 from rich.table import Table
 
+from jobs.aside import stderr_aside
 from pipelines.progress import Silent, Snapshot
 
 if TYPE_CHECKING:
@@ -38,15 +38,16 @@ _CELL = 60
 @contextmanager
 def open_display(quiet: bool) -> Iterator[Watcher]:
     """The display that fits: nothing when quiet, a live one on a terminal, a line now and then elsewhere."""
-    console = Console(stderr=True)
-    if quiet:
-        yield Silent()
-    elif console.is_terminal:
-        live = Live(console)
-        with live.progress:
-            yield live
-    else:
-        yield Lines()
+    with stderr_aside() as screen:
+        console = Console(file=screen)
+        if quiet:
+            yield Silent()
+        elif console.is_terminal:
+            live = Live(console)
+            with live.progress:
+                yield live
+        else:
+            yield Lines(screen)
 
 
 class Live:
@@ -64,6 +65,7 @@ class Live:
             TimeElapsedColumn(),
             Eta(),
             console=console,
+            redirect_stderr=False,
         )
         self._tasks = {
             name: self.progress.add_task(name, total=None, note="", visible=False)
@@ -103,16 +105,17 @@ class Live:
 
 
 class Lines:
-    """Plain lines on stderr, at most one every few seconds, for logs and pipes."""
+    """Plain lines, at most one every few seconds, for logs and pipes."""
 
     watches = True
 
-    def __init__(self) -> None:
+    def __init__(self, screen: TextIO) -> None:
+        self._screen = screen
         self._last = 0.0
 
     def phase(self, name: str, detail: str = "") -> None:
         """One line for each phase."""
-        print(f"{name}: {detail}" if detail else name, file=sys.stderr, flush=True)
+        print(f"{name}: {detail}" if detail else name, file=self._screen, flush=True)
 
     def update(self, snapshot: Snapshot) -> None:
         """One line now and then."""
@@ -123,7 +126,7 @@ class Lines:
         print(
             f"assets {s.assets_done}/{s.assets}  prepared {s.prepared}  embedded {s.embedded}  staged {s.staged}  "
             f"queued {s.queued}  quarantined {s.failed}",
-            file=sys.stderr,
+            file=self._screen,
             flush=True,
         )
 

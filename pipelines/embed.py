@@ -21,6 +21,7 @@ from pipelines.ledger import Ledger
 from pipelines.plan import Plan, combine, diff, shards, with_staged
 from pipelines.progress import Progress, Silent
 from pipelines.reconcile import Attempts, Reconciled
+from pipelines.runlog import LOGGER, run_log
 from schemas.catalog import check_corpus_name
 from schemas.config import RunConfig
 from schemas.errors import LakeError
@@ -102,8 +103,12 @@ class EmbedJob:
             config=self.config,
         )
         self.progress.phase("start", "Ray")
-        with cluster(self.ray_address):
-            self.progress.phase("embed", f"run {run_id}")
+        log = ledger.log.layout.log(self.corpus, run_id)
+        with cluster(self.ray_address), run_log(self.storage, log):
+            self.progress.phase("embed", f"run {run_id}, log {log}")
+            LOGGER.info(
+                "run %s: %d assets to embed, %d segments staged before", run_id, work.num_rows, resumed
+            )
             flow.run(shards(with_staged(work, staged), self.config), work.num_rows, self.progress)
         return resumed
 
@@ -131,7 +136,7 @@ class EmbedJob:
             published_version=version,
             resumed_segments=resumed,
             seconds=clock.laps,
-            log="",
+            log="" if version is None else Layout(lake).log(self.corpus, run_id),
         )
 
 

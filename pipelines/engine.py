@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -27,8 +28,6 @@ from schemas.tables import SEGMENT_KIND
 
 WORKER_ENV = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_DEDUP_LOGS": "0",
     "LANCE_CPU_THREADS": "1",
     "LANCE_IO_THREADS": "4",
     "TOKENIZERS_PARALLELISM": "false",
@@ -58,6 +57,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
     for name, value in WORKER_ENV.items():
         os.environ.setdefault(name, value)
     import ray
+    import ray.data
 
     if ray.is_initialized():
         yield
@@ -75,10 +75,19 @@ def cluster(address: str | None = None) -> Iterator[None]:
     else:
         # Actors that hold every logical CPU would starve the reads for ever.
         ray.init("local", num_cpus=cores() + _SPARE_CPUS, include_dashboard=False, **quiet)
+    _keep_off_the_screen()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _keep_off_the_screen() -> None:
+    """Ray's own console lines would break the live display; its files and the run's log keep them."""
+    screen = (sys.stderr, sys.stdout)
+    for name in ("ray", "ray.data"):
+        logger = logging.getLogger(name)
+        logger.handlers = [h for h in logger.handlers if getattr(h, "stream", None) not in screen]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +206,14 @@ class Dataflow:
         context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = max(self.read.block_bytes, 1 << 20)
-        pool: dict[str, Any] = {"num_gpus": 1, "num_cpus": _ACTOR_CPUS} if resources.gpu else {"num_cpus": _ACTOR_CPUS}
+        pool: dict[str, Any] = (
+            {"num_gpus": 1, "num_cpus": _ACTOR_CPUS} if resources.gpu else {"num_cpus": _ACTOR_CPUS}
+        )
         return (
             ray.data.from_arrow(shards)
-            .map_batches(_Read(self.read, meter), batch_size=None, batch_format="pyarrow", num_cpus=_READ_CPUS)
+            .map_batches(
+                _Read(self.read, meter), batch_size=None, batch_format="pyarrow", num_cpus=_READ_CPUS
+            )
             .map_batches(
                 _Embed,
                 fn_constructor_args=(

@@ -34,6 +34,10 @@ class Layout:
         """A finished run's report."""
         return join(self.runs(corpus), run_id, "report.json")
 
+    def log(self, corpus: str, run_id: str) -> str:
+        """The log of a run's latest attempt."""
+        return join(self.runs(corpus), run_id, "run.log")
+
     def receipts(self, corpus: str, run_id: str) -> str:
         """The folder of a run's receipts."""
         return join(self.runs(corpus), run_id, "receipts")
