@@ -19,7 +19,7 @@ def main() -> None:
         print(f"embedlake: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("embedlake: interrupted; run the same command again to continue", file=sys.stderr)
+        print("embedlake: interrupted", file=sys.stderr)
         sys.exit(ExitCode.INTERRUPTED)
 
 

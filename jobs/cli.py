@@ -10,7 +10,7 @@ import typer
 from jobs.settings import load_config, load_recipe, version
 from schemas.card import Modality
 from schemas.config import Config
-from schemas.errors import UsageError
+from schemas.errors import Interrupted, UsageError
 from schemas.space import VectorType
 
 app = typer.Typer(
@@ -96,7 +96,12 @@ def embed(
             ray_address=ray_address,
             progress=display,
         )
-        report = job.run()
+        try:
+            report = job.run()
+        except KeyboardInterrupt as error:
+            raise Interrupted(
+                "interrupted; nothing was published, the same command continues the run"
+            ) from error
     show_report(report, as_json)
 
 

@@ -15,7 +15,6 @@ class ExitCode(IntEnum):
     LAKE = 4
     MODEL = 5
     CONFLICT = 6
-    COVERAGE = 7
     INTERRUPTED = 130
 
 
@@ -53,6 +52,12 @@ class ConflictError(EmbedlakeError):
     """Another run published first; nothing of this one was published."""
 
     exit_code = ExitCode.CONFLICT
+
+
+class Interrupted(EmbedlakeError):
+    """A person stopped the run; the same command continues it."""
+
+    exit_code = ExitCode.INTERRUPTED
 
 
 class Stage(StrEnum):

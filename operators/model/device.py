@@ -46,3 +46,11 @@ def weights_dtype(device: torch.device) -> torch.dtype:
 def token_budget(device: torch.device) -> int:
     """Padded tokens of one forward pass."""
     return _BUDGETS.get(device.type, _BUDGETS["cpu"])
+
+
+def quiet_transformers() -> None:
+    """No progress bars and load reports on the screen: parts that are left out are left out on purpose."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from operators.model.device import pick_device, token_budget
+from operators.model.device import pick_device, quiet_transformers, token_budget
 from operators.model.digest import check_weights, weights_digest
 from operators.model.gemma_inputs import GemmaLayout, GemmaPreparer
 from operators.model.source import ModelSource, card_widths, license_of, modules_of, read_json
@@ -75,6 +75,7 @@ class EmbeddingGemmaSpec:
         folder = self.source.folder()
         check_weights(folder, self.card)
         chosen = pick_device(device, threads)
+        quiet_transformers()
         return GemmaEngine.read(folder, self.card.model_id, chosen, token_budget(chosen))
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from operators.model.batching import embed_in_batches, pad
 from operators.model.contract import Inputs
-from operators.model.device import pick_device, token_budget
+from operators.model.device import pick_device, quiet_transformers, token_budget
 from operators.model.digest import check_weights, weights_digest
 from operators.model.source import ModelSource, card_widths, first_line, license_of, modules_of, read_json
 from operators.model.tokens import FastTokenizer
@@ -67,6 +67,7 @@ class SentenceTransformerSpec:
         folder = self.source.folder()
         check_weights(folder, self.card)
         chosen = pick_device(device, threads)
+        quiet_transformers()
         try:
             model = SentenceTransformer(str(folder), device=str(chosen), local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:

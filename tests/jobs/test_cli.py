@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from jobs.__main__ import main
+from operators.model.registry import FAMILIES
 from operators.storage import Storage, join
 from schemas.errors import ExitCode
-from tests.models.tiny_text import build_tiny_text
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -48,14 +48,22 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     return call
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(build_tiny_text(tmp_path_factory.mktemp("model") / "tiny-text"))
+def model_folder(parent: Path, name: str) -> str:
+    folder = parent / name
+    folder.mkdir()
+    (folder / "embedlake.json").write_text('{"family": "hashed"}')
+    return str(folder)
 
 
-@pytest.fixture(scope="module")
-def other_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(build_tiny_text(tmp_path_factory.mktemp("model") / "other-text", max_tokens=32))
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setitem(FAMILIES, "hashed", "tests.models.hashed:HashSpec")
+    return model_folder(tmp_path, "one-model")
+
+
+@pytest.fixture
+def other_model(tmp_path: Path, model: str) -> str:
+    return model_folder(tmp_path, "other-model")
 
 
 @pytest.fixture
@@ -102,7 +110,7 @@ def test_people_get_tables(run: Run, model: str, texts: str, tmp_path: Path) -> 
     assert "nothing to do: 2 assets unchanged" in run("embed", texts, "--lake", lake, "--model", model).out
     assert "a.txt" in run("search", "cat", "--lake", lake, "--model", model).out
     assert "modality" in run("sql", "select modality, count(*) from corpus group by 1", "--lake", lake).out
-    assert "tiny-text" in run("status", "--lake", lake).out
+    assert "one-model" in run("status", "--lake", lake).out
 
 
 @pytest.mark.usefixtures("local_ray")

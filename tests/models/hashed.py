@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from operators.model.contract import Inputs
+from operators.model.source import ModelSource
 from operators.parts import Part, PartKind, token_estimate
 from schemas.card import ImageInput, Limits, Modality, ModelCard, TokenCosts
 
@@ -73,10 +75,15 @@ class HashSpec:
     salt: str = "a"
     modalities: tuple[Modality, ...] = tuple(Modality)
 
+    @classmethod
+    def read(cls, source: ModelSource, widths: Sequence[int] = ()) -> HashSpec:
+        """As the registry calls it; the folder's name is the salt."""
+        return cls(salt=source.model_id)
+
     @property
     def card(self) -> ModelCard:
         return ModelCard(
-            model_id="tests/hashed",
+            model_id=f"tests/{self.salt}",
             weights_digest=hashlib.sha256(self.salt.encode()).hexdigest(),
             family="hashed",
             modalities=self.modalities,

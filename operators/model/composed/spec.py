@@ -11,7 +11,7 @@ import numpy as np
 from operators.model.composed import ingredients
 from operators.model.composed.engine import ComposedEngine
 from operators.model.composed.prepare import ComposedPreparer
-from operators.model.device import pick_device
+from operators.model.device import pick_device, quiet_transformers
 from operators.model.source import ModelSource, first_line
 from operators.model.tokens import FastTokenizer
 from schemas.card import ImageInput, Limits, Modality, ModelCard, TokenCosts
@@ -61,7 +61,7 @@ class ComposedSpec:
         from operators.model.composed.text import TextTower
         from operators.model.composed.vision import VisionTower
 
-        _quiet_transformers()
+        quiet_transformers()
         try:
             head, rotation = load_heads(ingredients.HEADS)
             return ComposedEngine(
@@ -80,14 +80,6 @@ class ComposedSpec:
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"model '{self.card.model_id}' cannot be loaded: {first_line(error)}") from error
-
-
-def _quiet_transformers() -> None:
-    """No progress bars and load reports: the parts that are left out are left out on purpose."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
 
 
 def _tokenizer() -> FastTokenizer:
