@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from operators.decode.document import decode_document
 
+from operators.decode.document import decode_document
 from operators.embed import widths
 from operators.model.contract import Engine, ModelSpec, Preparer
 from operators.storage import explain, normalize
