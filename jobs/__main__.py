@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from schemas.errors import EmbedlakeError, ExitCode
 from schemas.house import check_house
+
+DEBUG = "EMBEDLAKE_DEBUG"
 
 
 def main() -> None:
@@ -18,6 +21,12 @@ def main() -> None:
     except EmbedlakeError as error:
         print(f"embedlake: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        print(f"embedlake: {type(error).__name__}: {reason} ({DEBUG}=1 shows the traceback)", file=sys.stderr)
+        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         print("embedlake: interrupted", file=sys.stderr)
         sys.exit(ExitCode.INTERRUPTED)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import posixpath
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from schemas.config import StorageConfig
 from schemas.errors import EmbedlakeError, UsageError
 
 SCHEMES = ("s3", "file")
+_STORAGE_MODULES = frozenset({"botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec"})
 
 
 def scheme(uri: str) -> str:
@@ -171,6 +174,24 @@ def _spill(path: str, data: bytes) -> str:
         out.flush()
         os.fsync(out.fileno())
     return name
+
+
+@contextmanager
+def explained(uri: str, kind: type[EmbedlakeError]) -> Iterator[None]:
+    """Turn whatever storage raises in the block into one line for a person.
+
+    Raises:
+        EmbedlakeError: of `kind`, or the block's own.
+    """
+    try:
+        yield
+    except EmbedlakeError:
+        raise
+    except Exception as error:
+        storage = isinstance(error, OSError) or type(error).__module__.split(".")[0] in _STORAGE_MODULES
+        if not storage:
+            raise
+        raise explain(error, uri, kind) from error
 
 
 def explain(error: BaseException, uri: str, kind: type[EmbedlakeError]) -> EmbedlakeError:

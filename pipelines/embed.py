@@ -15,7 +15,7 @@ from operators.read import ReadAssets
 from operators.sources.fetch import Fetcher
 from operators.sources.listing import list_source
 from operators.stage import StageRows
-from operators.storage import Storage, normalize
+from operators.storage import Storage, explained, normalize
 from pipelines.engine import Dataflow, cluster
 from pipelines.ledger import Ledger
 from pipelines.plan import Plan, combine, diff, shards, with_staged
@@ -61,10 +61,11 @@ class EmbedJob:
         lake = normalize(self.lake)
         space = Space(card=self.spec.card, recipe=self.recipe, vector_type=self.vector_type)
         self.progress.phase("list", ", ".join(self.sources))
-        listed = [list_source(source, self.storage, self.allow) for source in self.sources]
+        listed = [list_source(source, self.storage, self.allow, lake) for source in self.sources]
         listing = combine([one.table for one in listed])
         clock.lap("list")
-        ledger = Ledger.begin(lake, self.corpus, space, _metadata_fields(listing), self.storage)
+        with explained(lake, LakeError):
+            ledger = Ledger.begin(lake, self.corpus, space, _metadata_fields(listing), self.storage)
         assets = ledger.assets_table.open(ledger.entry.assets_version).to_table(columns=_DIFFED)
         plan = diff(listing, assets, [one.source for one in listed])
         run_id = plan.run_id(space.id, ledger.space_version, ledger.entry.assets_version)
@@ -75,13 +76,15 @@ class EmbedJob:
         resumed = self._dataflow(ledger, plan, run_id, space, {one.source: one.roots for one in listed})
         clock.lap("embed")
         self.progress.phase("publish")
-        receipts = ledger.receipts(run_id).read_all()
-        result = Attempts(receipts).reconcile(plan.work, ledger.space_table)
-        counted = _count(plan, result)
-        version = ledger.publish(run_id, result, plan.deleted)
-        clock.lap("publish")
-        report = self._report(clock, lake, run_id, space, counted, version, resumed)
-        self.storage.put(Layout(lake).report(self.corpus, run_id), report.model_dump_json(indent=1).encode())
+        with explained(lake, LakeError):
+            result = Attempts(ledger.receipts(run_id).read_all()).reconcile(plan.work, ledger.space_table)
+            counted = _count(plan, result)
+            version = ledger.publish(run_id, result, plan.deleted)
+            clock.lap("publish")
+            report = self._report(clock, lake, run_id, space, counted, version, resumed)
+            self.storage.put(
+                Layout(lake).report(self.corpus, run_id), report.model_dump_json(indent=1).encode()
+            )
         return report
 
     def _dataflow(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from operators.lake.layout import Layout
-from operators.storage import Storage, explain, join
+from operators.storage import Storage, explained, join
 from schemas.catalog import Catalog, Change
-from schemas.errors import ConflictError, EmbedlakeError, LakeError
+from schemas.errors import ConflictError, LakeError
 
 _SUFFIX = ".json"
 
@@ -27,15 +27,9 @@ class CatalogLog:
         Raises:
             LakeError: storage refuses, or an entry is not a catalog of this format.
         """
-        try:
+        with explained(self.layout.lake, LakeError):
             names = [n for n in self.storage.names(self.layout.catalog) if n.endswith(_SUFFIX)]
-            if not names:
-                return Catalog()
-            return self._parse(join(self.layout.catalog, names[-1]))
-        except EmbedlakeError:
-            raise
-        except Exception as error:
-            raise explain(error, self.layout.lake, LakeError) from error
+            return self._parse(join(self.layout.catalog, names[-1])) if names else Catalog()
 
     def entries(self) -> list[Catalog]:
         """The whole history, oldest first."""

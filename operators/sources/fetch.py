@@ -68,7 +68,7 @@ class Fetcher:
         Raises:
             AssetError: outside the grants, missing or unreadable.
         """
-        base = parent(asset.uri.split("#", 1)[0])
+        base = parent(asset.uri if asset.inline is None else asset.source)
         try:
             uri = resolve(reference, base)
         except UsageError as error:
@@ -102,8 +102,9 @@ class Fetcher:
         paths = [self.storage.filesystem(a.uri)[1] for a in assets]
         if len(paths) == 1 or not fs.async_impl:
             return [_read(fs, path) for path in paths]
-        found: dict[str, bytes | BaseException] = fs.cat(paths, on_error="return")
-        return [found[path] for path in paths]
+        # Not `cat`: it takes brackets and stars in a key for a pattern.
+        found: list[bytes | BaseException] = fs.cat_ranges(paths, None, None, on_error="return")
+        return found
 
     def _one(self, asset: Wanted) -> Fetched:
         if asset.inline is not None:

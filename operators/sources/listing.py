@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from operators.sources.manifest import MANIFEST_SUFFIXES, read_manifest
 from operators.sources.objects import object_rows
-from operators.storage import Storage, explain, is_within, normalize, parent, scheme
+from operators.storage import Storage, explained, is_within, normalize, parent, scheme
 from schemas.errors import SourceError
 
 
@@ -23,8 +23,10 @@ class Listed:
     roots: tuple[str, ...]
 
 
-def list_source(source: str, storage: Storage, allow: tuple[str, ...] = ()) -> Listed:
-    """Every object of a source.
+def list_source(
+    source: str, storage: Storage, allow: tuple[str, ...] = (), lake: str | None = None
+) -> Listed:
+    """Every object of a source, but for those of the lake itself when it lies inside.
 
     A folder or prefix grants itself; a manifest grants the folder that it lies in, and the roots in `allow`.
     Objects whose path has a part that starts with a dot are not assets.
@@ -35,25 +37,20 @@ def list_source(source: str, storage: Storage, allow: tuple[str, ...] = ()) -> L
     """
     uri = normalize(source)
     allowed = tuple(normalize(root) for root in allow)
-    try:
+    with explained(uri, SourceError):
         fs, path = storage.filesystem(uri)
         if not fs.exists(path):
             raise FileNotFoundError(path)
         if fs.isfile(path):
+            roots = (parent(uri), *allowed)
             if uri.endswith(MANIFEST_SUFFIXES):
-                return Listed(
-                    uri, read_manifest(uri, storage, (parent(uri), *allowed)), (parent(uri), *allowed)
-                )
-            return Listed(uri, object_rows([(uri, fs.info(path))], uri), (parent(uri), *allowed))
+                return Listed(uri, read_manifest(uri, storage, roots), roots)
+            return Listed(uri, object_rows([(uri, fs.info(path))], uri), roots)
         found = fs.find(path, detail=True, withdirs=False)
-    except (OSError, ValueError) as error:
-        raise explain(error, uri, SourceError) from error
-    except Exception as error:
-        if type(error).__module__.startswith("botocore"):
-            raise explain(error, uri, SourceError) from error
-        raise
     prefix = "s3://" if scheme(uri) == "s3" else ""
     infos = [(prefix + p, i) for p, i in sorted(found.items()) if _is_asset(prefix + p, i, uri)]
+    if lake is not None and is_within(lake, uri):
+        infos = [(one, info) for one, info in infos if not one.startswith(lake.rstrip("/") + "/")]
     return Listed(uri, object_rows(infos, uri), (uri, *allowed))
 
 

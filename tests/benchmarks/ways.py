@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -17,14 +17,19 @@ from operators.model.contract import ModelSpec
 from operators.read import ReadAssets
 from operators.sources.fetch import Fetcher
 from operators.sources.listing import list_source
+from operators.stage import StageRows
 from operators.storage import Storage
 from pipelines.embed import EmbedJob
+from pipelines.ledger import Ledger
 from pipelines.plan import shards
 from pipelines.reader import LakeReader
+from pipelines.reconcile import Attempts
 from schemas.config import RunConfig
 from schemas.recipe import Recipe
 from schemas.space import Space
 from schemas.tables import SEGMENT_KIND
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,32 @@ def plain_loop(work: Work, threads: int) -> Timing:
             rows += count(embed(table))
             parts["embed"] += time.perf_counter() - before
     return Timing(rows, time.perf_counter() - started, parts)
+
+
+def stage_by_stage(work: Work, lake: Path) -> Timing:
+    """Each stage of the dataflow alone, on one thread: list, read, embed, stage, reconcile and publish."""
+    space = Space(card=work.spec.card, recipe=Recipe())
+    embed, read = work.embedder(1), work.reader
+    ledger = Ledger.begin(str(lake), "c", space, [], Storage())
+    receipts = ledger.receipts("bench")
+    stage = StageRows(table=ledger.space_table, receipts=receipts, schema=ledger.schema(), run_id="bench")
+    warm(embed, read, work.shards()[0])
+    parts: dict[str, float] = {}
+
+    def timed(name: str, call: Callable[[], T]) -> T:
+        before = time.perf_counter()
+        result = call()
+        parts[name] = time.perf_counter() - before
+        return result
+
+    listing = timed("list", lambda: list_source(work.source, Storage()).table)
+    pieces = list(shards(listing, work.config))
+    tables = timed("read", lambda: [table for shard in pieces for table in read(shard)])
+    done = timed("embed", lambda: [embed(table) for table in tables])
+    timed("stage", lambda: stage(pa.concat_tables(done)))
+    result = timed("reconcile", lambda: Attempts(receipts.read_all()).reconcile(listing, ledger.space_table))
+    timed("publish", lambda: ledger.publish("bench", result, []))
+    return Timing(sum(map(count, tables)), sum(parts.values()), parts)
 
 
 def warm(embed: EmbedSegments, read: ReadAssets, shard: pa.Table) -> None:

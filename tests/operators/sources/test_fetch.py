@@ -33,6 +33,12 @@ def test_small_and_large_assets_arrive_whole_and_in_order(place: str) -> None:
         assert fetched.content_hash == hashlib.sha256(body).hexdigest()
 
 
+def test_names_that_look_like_patterns_are_read_as_they_are(place: str) -> None:
+    names = ["a[1].txt", "b*c.txt", "what?.txt", "50% off #1 é.txt", "plain.txt"]
+    found = list(fetcher(place).fetch_all([wanted(place, name, name.encode()) for name in names]))
+    assert [f.file.read().decode() for _, f in found if isinstance(f, Fetched)] == names
+
+
 def code(found: Fetched | AssetError) -> ErrorCode:
     assert isinstance(found, AssetError)
     assert found.stage is Stage.FETCH
@@ -91,8 +97,10 @@ def test_an_asset_over_the_recipe_s_size_is_not_read(place: str) -> None:
 
 def test_a_document_s_reference_is_resolved_beside_it_and_under_its_grants(place: str) -> None:
     wanted(place, "images/x.png", b"pixels")
-    document = Wanted(join(place, "docs/manifest.jsonl#line-1"), place, None, b"{}")
-    assert fetcher(place).open_reference("../images/x.png", document).read() == b"pixels"
+    manifest = join(place, "docs/manifest.jsonl")
+    document = Wanted(f"{manifest}#a/b", manifest, None, b"{}")
+    reader = Fetcher(storage=Storage(), grants={manifest: (place,)}, max_bytes=1 << 40)
+    assert reader.open_reference("../images/x.png", document).read() == b"pixels"
     with pytest.raises(AssetError) as error:
-        fetcher(place).open_reference("../../../secret", document)
+        reader.open_reference("../../../secret", document)
     assert error.value.code is ErrorCode.SOURCE_NOT_ALLOWED

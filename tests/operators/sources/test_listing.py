@@ -43,6 +43,12 @@ def test_one_object_is_a_source(place: str) -> None:
     assert listed.table["uri"].to_pylist() == [join(place, "a.txt")]
 
 
+def test_a_lake_inside_its_source_is_not_an_asset(place: str) -> None:
+    fill(place, {"a.txt": b"one", "lake/catalog/1.json": b"x", "lake2/b.txt": b"y"})
+    listed = list_source(place, Storage(), lake=join(place, "lake"))
+    assert listed.table["uri"].to_pylist() == [join(place, "a.txt"), join(place, "lake2/b.txt")]
+
+
 def test_a_missing_source_is_one_clear_error(place: str) -> None:
     with pytest.raises(SourceError, match=r"not found: .*absent"):
         list_source(join(place, "absent"), Storage())
