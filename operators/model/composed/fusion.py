@@ -9,8 +9,9 @@ from operators.parts import PartKind
 
 Vector = npt.NDArray[np.float32]
 
-WEIGHTS = {PartKind.TOKENS: 1.0, PartKind.AUDIO: 1.0, PartKind.IMAGE: 1.0, PartKind.FRAME: 1.0}
-"""Weight of each kind in a mixed input."""
+WEIGHTS = {PartKind.TOKENS: 1.0, PartKind.AUDIO: 1.0, PartKind.IMAGE: 0.6, PartKind.FRAME: 0.6}
+"""Weight of each kind in a mixed input: nDCG@10 of held-out pictures with one keyword peaks at 0.5-0.75 for
+pictures beside text (clip art .222 text, .187 picture, .290 both; emoji .490, .198, .553)."""
 
 
 def fuse(parts: list[tuple[PartKind, float, Vector]]) -> Vector:

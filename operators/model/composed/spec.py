@@ -104,7 +104,7 @@ def _card(model_id: str) -> ModelCard:
         license="Apache-2.0 AND MIT",
         provenance=(
             *(i.provenance() for i in ingredients.INGREDIENTS),
-            "image head and rotation: trained by pipelines.training.heads on openclipart (public domain), Noto emoji"
+            "image head and rotation: fitted by pipelines.training.heads on openclipart (public domain), Noto emoji"
             " (Apache-2.0), Fluent emoji (MIT) and CLDR names (Unicode-DFS-2016)",
         ),
     )

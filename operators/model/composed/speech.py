@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ctranslate2
 import numpy as np
@@ -34,7 +35,7 @@ class SpeechTower:
         )
         self._tokenizer: Tokenizer = Tokenizer.from_file(str(tokenizer))
         self._prompt = [self._tokenizer.token_to_id(t) for t in ("<|startoftranscript|>", "<|notimestamps|>")]
-        self._features = WhisperFeatureExtractor(feature_size=80)
+        self._features: Any = WhisperFeatureExtractor(feature_size=80)  # type: ignore[no-untyped-call]
 
     def transcribe(self, sounds: Sequence[npt.NDArray[np.int16]]) -> list[str]:
         """The words of each sound (int16, mono, 16 kHz, any length): `""` where there are none."""

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import Dinov2Config, Dinov2Model
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
 SIDE = 112
 """Pixels of a side: 8 x 8 patches of 14."""
 LAYERS = (8, 9, 10, 11)
 """Layers whose tokens are features; the file's layer 12 was altered by its makers and is not run."""
-FEATURES = 384 * 2 * len(LAYERS)
+FEATURES = 384 * len(LAYERS)
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _MATMUL = re.compile(r"/backbone/(encoder/layer\.\d+/.*)/MatMul$")
@@ -52,7 +49,10 @@ def read_onnx(path: Path) -> dict[str, torch.Tensor]:
 
 
 class VisionTower(nn.Module):
-    """Pixels to features `[images, 3072]`: of each layer in `LAYERS` the class token and the patches' mean."""
+    """Pixels to features `[images, FEATURES]`: the class token after each layer in `LAYERS`."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -66,9 +66,8 @@ class VisionTower(nn.Module):
         ]
         for name in dropped:
             del state[name]
-        self.model = (
-            Dinov2Model.from_pretrained(None, config=config, state_dict=state).eval().requires_grad_(False)
-        )
+        model: nn.Module = Dinov2Model.from_pretrained(None, config=config, state_dict=state)
+        self.model: Any = model.eval().requires_grad_(False)
         self._fix_positions()
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1) * 255, persistent=False)
@@ -86,11 +85,4 @@ class VisionTower(nn.Module):
         device = self.mean.device
         x = pixels.to(device).permute(0, 3, 1, 2).to(torch.float32)
         hidden = self.model((x - self.mean) / self.std, output_hidden_states=True).hidden_states
-        norm = self.model.layernorm
-        pooled = [(norm(hidden[i])[:, 0], norm(hidden[i])[:, 1:].mean(1)) for i in LAYERS]
-        return torch.cat([part for pair in pooled for part in pair], 1)
-
-
-def stack_pixels(images: list[npt.NDArray[Any]]) -> torch.Tensor:
-    """uint8 `[images, SIDE, SIDE, 3]` of equally sized arrays."""
-    return torch.from_numpy(np.stack(images))
+        return torch.cat([self.model.layernorm(hidden[i][:, 0]) for i in LAYERS], 1)

@@ -21,9 +21,9 @@ def open_picture(path: Path) -> Image.Image:
     if path.suffix == ".svg":
         import resvg_py
 
-        return Image.open(io.BytesIO(resvg_py.svg_to_bytes(svg_path=str(path), width=_SVG_SIDE))).convert(
-            "RGBA"
-        )
+        return Image.open(
+            io.BytesIO(resvg_py.svg_to_bytes(svg_path=str(path), width=_SVG_SIDE, dpi=96))
+        ).convert("RGBA")
     with Image.open(path) as image:
         image.thumbnail((2 * _SVG_SIDE, 2 * _SVG_SIDE))
         return image.convert("RGBA")
