@@ -1,0 +1,85 @@
+"""Lakes made by hand, table by table, for suites that only read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.embed import widths
+from operators.lake.layout import Layout
+from operators.lake.log import CatalogLog
+from operators.lake.tables import Table
+from operators.parts import Part, PartKind
+from operators.storage import Storage
+from schemas.catalog import Opened, Published
+from schemas.recipe import Recipe
+from schemas.space import Space
+from schemas.tables import ASSETS, space_schema
+from tests.models.hashed import HashEngine, HashSpec
+
+SPEC = HashSpec("one")
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def make_lake(
+    lake: str, texts: dict[str, str], corpus: str = "demo", model_id: str = SPEC.card.model_id
+) -> Space:
+    """A corpus of one text segment for each URI, published by run `r1`; the URI `bad` is quarantined."""
+    layout, storage = Layout(lake), Storage()
+    space = Space(card=SPEC.card.model_copy(update={"model_id": model_id}), recipe=Recipe())
+    segments = Table(layout.space(corpus, space.id), storage)
+    assets = Table(layout.assets(corpus), storage)
+    opened = (segments.ensure(space_schema(space)).version, assets.ensure(ASSETS).version)
+    log = CatalogLog(layout, storage)
+    state = log.append(log.read(), Opened(corpus=corpus, space=space.id, space_version=opened[0],
+                                          assets_version=opened[1], at=NOW))  # fmt: skip
+    versions = (
+        segments.commit("r1", opened[0], segments.stage(_segments(space, texts)), []),
+        assets.commit("r1", opened[1], assets.stage(_assets(texts)), []),
+    )
+    log.append(state, Published(corpus=corpus, space=space.id, space_version=versions[0],
+                                assets_version=versions[1], run_id="r1", at=NOW))  # fmt: skip
+    return space
+
+
+def _segments(space: Space, texts: dict[str, str]) -> pa.Table:
+    vectors = HashEngine().embed([(Part(PartKind.TEXT, text=text),) for text in texts.values()])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = [
+        {"segment_id": uri, "uri": uri, "modality": "text", "ordinal": 0, "text": text, "tokens": 1, "char_start": 0,
+         "char_end": len(text), "run_id": "r1"}
+        for uri, text in texts.items()
+    ]  # fmt: skip
+    schema = space_schema(space)
+    made = dict(
+        zip(
+            (f.name for f in space.vector_fields),
+            widths(vectors, space, np.full(len(rows), True)),
+            strict=True,
+        )
+    )
+    return pa.table({f.name: made.get(f.name, _column(rows, f)) for f in schema}, schema=schema)
+
+
+def _assets(texts: dict[str, str]) -> pa.Table:
+    rows: list[dict[str, Any]] = [
+        {
+            "uri": uri,
+            "source": "s",
+            "size": 3,
+            "status": "embedded",
+            "segments": 1,
+            "tokens": 1,
+            "run_id": "r1",
+        }
+        for uri in texts
+    ]
+    rows.append({**rows[0], "uri": "bad", "status": "quarantined", "error_code": "corrupt", "segments": 0})
+    return pa.table({f.name: _column(rows, f) for f in ASSETS}, schema=ASSETS)
+
+
+def _column(rows: list[dict[str, Any]], field: pa.Field) -> pa.Array:
+    return pa.array([row.get(field.name) for row in rows], field.type)
