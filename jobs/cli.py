@@ -123,9 +123,8 @@ def search(
 ) -> None:
     """Find segments by words, images, sounds and videos, alone or fused into one query."""
     from jobs.display import show_hits
-    from operators.model.registry import resolve
     from operators.storage import Storage
-    from pipelines.query import Query, Searcher
+    from pipelines.query import Query, Searcher, model_of
     from pipelines.reader import LakeReader
 
     given = {"text": [text] if text else [], "image": image, "audio": audio, "video": video}
@@ -135,7 +134,7 @@ def search(
     config: Config = context.obj
     reader = LakeReader.open(lake, Storage(config.storage))
     name, _ = reader.corpus(corpus)
-    spec = resolve(model or reader.space(name).card.model_id)
+    spec = model_of(reader, name, model)
     query = Query(parts=parts, width=width, modality=modality, where=where, limit=limit)
     show_hits(Searcher(reader, name, spec).search(query), as_json)
 

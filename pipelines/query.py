@@ -14,12 +14,16 @@ import numpy.typing as npt
 from operators.decode.document import decode_document
 from operators.embed import widths
 from operators.model.contract import Engine, ModelSpec, Preparer
-from operators.storage import explain, normalize
+from operators.model.registry import resolve
+from operators.storage import explain, explained, normalize
 from pipelines.reader import LakeReader
 from schemas.card import Modality, Role
-from schemas.errors import AssetError, ModelError, SourceError, UsageError
+from schemas.errors import AssetError, EmbedlakeError, LakeError, ModelError, SourceError, UsageError
 from schemas.space import Space, embedding_column
 from schemas.tables import SEGMENT
+
+_FILTER_MARKS = ("Invalid user input", "filter expression")
+"""What Lance says when a filter is at fault: it cannot be planned, or fails on a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Searcher:
 
         Raises:
             UsageError: an unknown width, or a filter that is not SQL over the table's columns.
+            LakeError: the lake cannot be read.
         """
         width = query.width or self.space.card.dim
         if width not in self.space.card.widths:
@@ -113,16 +118,41 @@ class Searcher:
                 columns=[*columns, "_distance"], nearest=nearest, filter=_filter(query), prefilter=True
             )
         except (ValueError, OSError) as error:
-            raise UsageError(f"--where '{query.where}': {_reason(error)}") from error
+            raise self._refusal(query, error) from error
         return [_hit(row) for row in found.to_pylist()]
 
     def _open(self, reference: str) -> BinaryIO:
         uri = normalize(reference)
-        try:
+        with explained(uri, SourceError):
             fs, path = self.reader.storage.filesystem(uri)
             return io.BytesIO(fs.cat_file(path))
-        except OSError as error:
-            raise explain(error, uri, SourceError) from error
+
+    def _refusal(self, query: Query, error: Exception) -> EmbedlakeError:
+        if query.where and any(mark in str(error) for mark in _FILTER_MARKS):
+            return UsageError(f"--where '{query.where}': {_reason(error)}")
+        table = self.reader.layout.space(self.corpus, self.space.id)
+        return explain(OSError(_reason(error)), table, LakeError)
+
+
+def model_of(reader: LakeReader, corpus: str, named: str | None) -> ModelSpec:
+    """The spec of the model that a query names, else of the one that made the corpus.
+
+    Raises:
+        ModelError: it cannot be found; a corpus knows a local model's name but not its folder.
+    """
+    if named is not None:
+        return resolve(named)
+    made_by = reader.space(corpus).card.model_id
+    try:
+        return resolve(made_by)
+    except ModelError as error:
+        if "/" in made_by:
+            raise ModelError(
+                f"corpus '{corpus}' was made by model '{made_by}': {error}; name the model's folder with --model"
+            ) from error
+        raise ModelError(
+            f"corpus '{corpus}' was made by the local model '{made_by}': name its folder with --model"
+        ) from error
 
 
 def check_model(space: Space, spec: ModelSpec, corpus: str) -> None:

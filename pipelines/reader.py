@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import lance
 import pyarrow as pa
+from pydantic import ValidationError
 
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
-from operators.storage import Storage, join, normalize
+from operators.storage import Storage, explained, join, normalize
 from schemas.catalog import Catalog, Corpus
 from schemas.errors import LakeError
 from schemas.report import RunReport
@@ -73,16 +75,21 @@ class LakeReader:
         return Space.of(self.segments(name).schema)
 
     def runs(self, name: str) -> list[RunReport]:
-        """Reports of the corpus' finished runs, oldest first."""
+        """Reports of the corpus' finished runs, oldest first; what is no report of this version is left out.
+
+        Raises:
+            LakeError: the folder of the runs cannot be listed.
+        """
         folder = self.layout.runs(name)
+        with explained(folder, LakeError):
+            names = self.storage.names(folder)
         found = []
-        for run in self.storage.names(folder):
-            try:
+        for run in names:
+            # A damaged report must not hide what is published.
+            with suppress(OSError, ValidationError):
                 found.append(
                     RunReport.model_validate_json(self.storage.read(join(folder, run, "report.json")))
                 )
-            except FileNotFoundError:
-                continue
         return sorted(found, key=lambda report: report.finished_at)
 
     def runs_table(self) -> pa.Table:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from operators.storage import Storage
+from operators.storage import Storage, explained
+from schemas.errors import LakeError
 
 LOGGER = logging.getLogger("embedlake")
 _RAY = ("ray", "ray.data")
@@ -17,7 +18,11 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 @contextmanager
 def run_log(storage: Storage, uri: str) -> Iterator[None]:
-    """Collect the log on local disk while the block runs, and put it at `uri` however the block ends."""
+    """Collect the log on local disk while the block runs, and put it at `uri` however the block ends.
+
+    Raises:
+        LakeError: the log cannot be put; the block's own error comes first and gets that as a note.
+    """
     with tempfile.TemporaryDirectory(prefix="embedlake-") as folder:
         path = Path(folder) / "run.log"
         handler = logging.FileHandler(path)
@@ -27,13 +32,25 @@ def run_log(storage: Storage, uri: str) -> Iterator[None]:
         LOGGER.setLevel(logging.INFO)
         for logger in loggers:
             logger.addHandler(handler)
+        failed: BaseException | None = None
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             LOGGER.exception("the run ended early")
+            failed = error
             raise
         finally:
             for logger in loggers:
                 logger.removeHandler(handler)
             handler.close()
-            storage.put(uri, path.read_bytes())
+            _keep(storage, uri, path.read_bytes(), failed)
+
+
+def _keep(storage: Storage, uri: str, log: bytes, failed: BaseException | None) -> None:
+    try:
+        with explained(uri, LakeError):
+            storage.put(uri, log)
+    except LakeError as error:
+        if failed is None:
+            raise
+        failed.add_note(f"the log was not kept: {error}")
