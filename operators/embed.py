@@ -74,7 +74,7 @@ class EmbedSegments:
                     detail = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
                     reasons[batch[0]] = (ErrorCode.EMBED_FAILED, detail)
                 continue
-            norms = np.linalg.norm(found, axis=1)
+            norms = np.min([np.linalg.norm(found[:, :w], axis=1) for w in self.space.card.widths], axis=0)
             bad = ~np.isfinite(norms) | (norms < _MIN_NORM)
             for row, norm in zip(np.array(batch)[bad], norms[bad], strict=True):
                 reasons[int(row)] = (ErrorCode.NOT_FINITE, f"the model returned a vector of norm {norm}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -19,7 +20,6 @@ from schemas.recipe import Recipe
 from schemas.tables import (
     ASSET_KIND,
     EMBEDDED,
-    LISTING,
     PREPARED,
     QUARANTINED,
     SEGMENT_KIND,
@@ -45,9 +45,6 @@ class ReadAssets:
     embedded: they are counted and not emitted again. Tables are cut at `block_bytes` of media.
     """
 
-    input_schema: ClassVar[pa.Schema] = LISTING
-    output_schema: ClassVar[pa.Schema] = PREPARED
-
     fetcher: Fetcher
     spec: ModelSpec
     recipe: Recipe
@@ -72,6 +69,8 @@ class ReadAssets:
                 out.add([asset.outcome(None)])
             except AssetError as error:
                 out.add([asset.outcome(error)])
+            except Exception as error:
+                out.add([asset.outcome(_internal(error, Stage.DECODE))])
             finally:
                 fetched.file.close()
         if out.rows:
@@ -79,15 +78,14 @@ class ReadAssets:
 
     def _segments(self, asset: _Asset, wanted: Wanted, fetched: Fetched) -> Iterator[list[dict[str, Any]]]:
         preparer = _preparer(self.spec, self.role)
-        asset.content_hash = fetched.content_hash
-        asset.row["size"] = fetched.size
+        asset.digests.append(fetched.content_hash)
         media, segments = decode(
             fetched.file,
             wanted.uri if wanted.inline is None else _INLINE_NAME,
             self.recipe,
             self.spec.card,
             preparer.counter,
-            lambda reference: self.fetcher.open_reference(reference, wanted),
+            lambda reference: asset.hashed(self.fetcher.open_reference(reference, wanted)),
         )
         asset.media_type = media.mime
         for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):
@@ -116,8 +114,12 @@ def _prepare(preparer: Preparer, inputs: list[tuple[Part, ...]]) -> tuple[list[t
     except AssetError:
         raise
     except Exception as error:
-        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise AssetError(ErrorCode.INTERNAL, detail, Stage.PREPARE) from error
+        raise _internal(error, Stage.PREPARE) from error
+
+
+def _internal(error: Exception, stage: Stage) -> AssetError:
+    detail = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return AssetError(ErrorCode.INTERNAL, detail, stage)
 
 
 def _batches(segments: Iterable[Segment], rows: int, max_bytes: int) -> Iterator[list[Segment]]:
@@ -145,15 +147,32 @@ class _Asset:
         self.metadata = row.get("metadata")
         self.staged = frozenset(row.get(STAGED_COLUMN) or ())
         self.recipe_digest = recipe_digest
-        self.content_hash: str | None = None
+        self.digests: list[str] = []
+        self.keys: Counter[str] = Counter()
         self.media_type: str | None = None
         self.modality: str | None = None
         self.segments = 0
+
+    @property
+    def content_hash(self) -> str | None:
+        """The object's sha256; with media that a document refers to, the sha256 over all of theirs."""
+        if len(self.digests) < 2:
+            return self.digests[0] if self.digests else None
+        return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
+
+    def hashed(self, reference: BinaryIO) -> BinaryIO:
+        """Make an opened reference part of the asset's identity."""
+        self.digests.append(hashlib.file_digest(cast(Any, reference), "sha256").hexdigest())
+        reference.seek(0)
+        return reference
 
     def number(self, batch: list[Segment]) -> list[tuple[int, str, Segment]]:
         numbered = []
         for segment in batch:
             key = segment_id(self.content_hash or "", segment, self.recipe_digest)
+            self.keys[key] += 1
+            if self.keys[key] > 1:
+                key = hashlib.sha256(f"{key}\n{self.keys[key]}".encode()).hexdigest()[:32]
             self.modality = self.modality or str(segment.modality)
             if key not in self.staged:
                 numbered.append((self.segments, key, segment))

@@ -68,23 +68,26 @@ class EmbedJob:
             ledger = Ledger.begin(lake, self.corpus, space, _metadata_fields(listing), self.storage)
         assets = ledger.assets_table.open(ledger.entry.assets_version).to_table(columns=_DIFFED)
         plan = diff(listing, assets, [one.source for one in listed])
-        run_id = plan.run_id(space.id, ledger.space_version, ledger.entry.assets_version)
+        grants = {one.source: one.roots for one in listed}
+        run_id = plan.run_id(space.id, ledger.space_version, ledger.entry.assets_version, grants)
         clock.lap("plan")
         self.progress.phase("plan", f"{plan.new} new, {plan.changed} changed, {plan.unchanged} unchanged")
         if plan.empty:
             return self._report(clock, lake, run_id, space, _count(plan, None), None, 0)
-        resumed = self._dataflow(ledger, plan, run_id, space, {one.source: one.roots for one in listed})
+        resumed = self._dataflow(ledger, plan, run_id, space, grants)
         clock.lap("embed")
         self.progress.phase("publish")
         with explained(lake, LakeError):
             result = Attempts(ledger.receipts(run_id).read_all()).reconcile(plan.work, ledger.space_table)
             counted = _count(plan, result)
-            version = ledger.publish(run_id, result, plan.deleted)
+            if not plan.deleted and _same(result, assets):
+                return self._report(clock, lake, run_id, space, counted, None, resumed)
+            change = ledger.commit(run_id, result, [*plan.known, *plan.deleted])
             clock.lap("publish")
-            report = self._report(clock, lake, run_id, space, counted, version, resumed)
-            self.storage.put(
-                Layout(lake).report(self.corpus, run_id), report.model_dump_json(indent=1).encode()
-            )
+            report = self._report(clock, lake, run_id, space, counted, change.space_version, resumed)
+            body = report.model_dump_json(indent=1).encode()
+            self.storage.put(Layout(lake).report(self.corpus, run_id), body)
+            ledger.announce(change)
         return report
 
     def _dataflow(
@@ -144,6 +147,16 @@ class EmbedJob:
 
 
 _DIFFED = ["uri", "source", "size", "etag", "status", "error_code"]
+
+
+def _same(result: Reconciled, assets: pa.Table) -> bool:
+    """Whether the run only found again what the corpus says already, such as an object that nobody may read."""
+    found = pl.DataFrame(pl.from_arrow(result.assets))
+    if found.filter(pl.col("status") == EMBEDDED).height:
+        return False
+    old = pl.DataFrame(pl.from_arrow(assets))
+    columns = ["uri", "size", "etag", "status", "error_code"]
+    return found.join(old, on=columns, how="anti", nulls_equal=True).is_empty()
 
 
 def _metadata_fields(listing: pa.Table) -> list[pa.Field]:

@@ -103,8 +103,9 @@ class Resources:
         """One actor a GPU where the cluster has some; else one a core, with one thread each."""
         import ray
 
-        gpus = int(ray.cluster_resources().get("GPU", 0))
-        actors = config.actors or gpus or cores()
+        total = ray.cluster_resources()
+        gpus, cpus = int(total.get("GPU", 0)), max(1, int(total.get("CPU", 1)) - _SPARE_CPUS)
+        actors = config.actors or gpus or cpus
         return cls(actors, config.actor_threads or max(1, cores() // actors), gpus > 0)
 
 
@@ -181,22 +182,16 @@ class Dataflow:
     stage: StageRows
     config: RunConfig
 
-    def run(self, shards: Iterable[pa.Table], assets: int, progress: Progress) -> list[str]:
-        """Run the shards through the pool; progress is told several times a second.
-
-        Returns:
-            the names of the receipts that this call wrote.
-        """
+    def run(self, shards: Iterable[pa.Table], assets: int, progress: Progress) -> None:
+        """Run the shards through the pool; progress is told several times a second."""
         import ray
 
         resources = Resources.of(self.config)
         meter = ray.remote(num_cpus=0)(_Meter).remote() if progress.watches else None
         staged = self._dataset(list(shards), resources, meter)
-        names: list[str] = []
         with _watched(meter, assets, progress):
-            for block in staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                names += block["receipt"].to_pylist()
-        return names
+            for _ in staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                pass
 
     def _dataset(self, shards: list[pa.Table], resources: Resources, meter: Any) -> Any:
         import ray.data

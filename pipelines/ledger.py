@@ -42,6 +42,8 @@ class Ledger:
         base = log.read()
         check_space(base, corpus, space, lake)
         ledger = cls(corpus, space, log, base)
+        if corpus in base.corpora and base.corpora[corpus].run_id is not None:
+            ledger.space_table.tag_live(ledger.space_version)
         opened = ledger._open(metadata)
         return ledger if opened is None else cls(corpus, space, log, log.append(base, opened))
 
@@ -91,21 +93,20 @@ class Ledger:
             at=datetime.now(UTC),
         )
 
-    def publish(self, run_id: str, result: Reconciled, deleted: list[str]) -> int:
-        """Commit the run's rows in one version of each table, then move the catalog: the one visible step.
+    def commit(self, run_id: str, result: Reconciled, replaced: list[str]) -> Published:
+        """Commit the run's rows in one version of each table. Nobody sees them before `announce`.
 
-        Returns:
-            the space's published version.
+        `replaced` are URIs whose old rows go: of changed and of deleted assets.
         """
-        replaced = [*result.assets["uri"].to_pylist(), *deleted]
         space_version = self.space_table.commit(run_id, self.space_version, result.fragments, replaced)
-        rows = result.assets.append_column("run_id", pa.array([run_id] * result.assets.num_rows, pa.string()))
         base = self.entry.assets_version
         assets_version = self.assets_table.landed(run_id, base)
         if assets_version is None:
-            staged = self.assets_table.stage(rows.select(ASSETS.names).cast(ASSETS)) if rows.num_rows else []
+            count = result.assets.num_rows
+            rows = result.assets.append_column("run_id", pa.array([run_id] * count, pa.string()))
+            staged = self.assets_table.stage(rows.select(ASSETS.names).cast(ASSETS)) if count else []
             assets_version = self.assets_table.commit(run_id, base, staged, replaced)
-        change = Published(
+        return Published(
             corpus=self.corpus,
             space=self.space.id,
             space_version=space_version,
@@ -113,9 +114,15 @@ class Ledger:
             run_id=run_id,
             at=datetime.now(UTC),
         )
+
+    def announce(self, change: Published) -> None:
+        """Move the catalog, the one visible step, and then the tag for direct readers.
+
+        Raises:
+            ConflictError: another run of this corpus was first.
+        """
         self.log.append(self.base, change)
-        self.space_table.tag_live(space_version)
-        return space_version
+        self.space_table.tag_live(change.space_version)
 
 
 def check_space(catalog: Catalog, corpus: str, space: Space, lake: str) -> None:
@@ -134,14 +141,12 @@ def check_space(catalog: Catalog, corpus: str, space: Space, lake: str) -> None:
 
 def _create(table: Table, schema: pa.Schema) -> int:
     made = table.ensure(schema)
-    if made.version == 1 and made.schema.equals(schema):
-        return 1
-    if made.version != 1 or made.count_rows():
+    if made.count_rows():
         raise LakeError(
-            f"{table.uri} exists but the catalog does not know it: another run may be starting this corpus; "
+            f"{table.uri} holds rows but the catalog does not know it: another run may be starting this corpus; "
             f"run again, or remove that folder if it is a leftover"
         )
-    return _widen(table, 1, [f for f in schema if f.name not in made.schema.names])
+    return _widen(table, made.version, [f for f in schema if f.name not in made.schema.names])
 
 
 def _widen(table: Table, version: int, metadata: list[pa.Field]) -> int:

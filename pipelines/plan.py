@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from schemas.config import RunConfig
-from schemas.errors import TRANSIENT, SourceError
+from schemas.errors import RETRIED, SourceError
 from schemas.tables import LISTING, QUARANTINED, STAGED_COLUMN
 
 _IDENTITY = ("uri", "size", "etag")
@@ -19,9 +20,13 @@ _LEAST_SHARDS = 16
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do. `work` holds the listing rows to embed, in a canonical order."""
+    """What a run will do. `work` holds the listing rows to embed, in a canonical order.
+
+    `known` are the URIs of the work that the corpus holds already: their old rows go when the new ones come.
+    """
 
     work: pa.Table
+    known: list[str]
     deleted: list[str]
     listed: int
     new: int
@@ -33,12 +38,15 @@ class Plan:
         """Whether there is nothing to do."""
         return not self.work.num_rows and not self.deleted
 
-    def run_id(self, space_id: str, space_version: int, assets_version: int) -> str:
+    def run_id(
+        self, space_id: str, space_version: int, assets_version: int, grants: dict[str, tuple[str, ...]]
+    ) -> str:
         """A digest of everything the run depends on: the same work on the same base has the same id.
 
         A reused id with other inputs would silently lose data, so no name and no date is in it.
         """
-        state = hashlib.sha256(f"{space_id}\n{space_version}\n{assets_version}\n".encode())
+        granted = json.dumps(grants, sort_keys=True)
+        state = hashlib.sha256(f"{space_id}\n{space_version}\n{assets_version}\n{granted}\n".encode())
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self.work.schema) as writer:
             writer.write_table(self.work.combine_chunks())
@@ -81,20 +89,25 @@ def _flat(listing: pa.Table) -> pa.Table:
 def diff(listing: pa.Table, assets: pa.Table, sources: list[str]) -> Plan:
     """Compare a listing with the corpus' assets by uri, size and etag.
 
-    An asset is deleted when one of `sources` listed it before and does not now. One quarantined for a
-    transient reason counts as changed: it is tried again.
+    An asset is deleted when one of `sources` listed it before and does not now; the same holds for what a
+    folder inside one of `sources` listed. One quarantined for a reason outside its bytes counts as changed:
+    it is tried again.
     """
     now = pl.DataFrame(pl.from_arrow(listing.select(_IDENTITY)))
     old = pl.DataFrame(pl.from_arrow(assets.select([*_IDENTITY, "source", "status", "error_code"])))
     joined = now.with_row_index("row").join(old, on="uri", how="left", suffix="_old", maintain_order="left")
     known = pl.col("status").is_not_null()
     same = pl.col("size").eq_missing(pl.col("size_old")) & pl.col("etag").eq_missing(pl.col("etag_old"))
-    retry = (pl.col("status") == QUARANTINED) & pl.col("error_code").is_in([str(c) for c in TRANSIENT])
+    retry = (pl.col("status") == QUARANTINED) & pl.col("error_code").is_in([str(c) for c in RETRIED])
     unchanged = known & same & ~retry.fill_null(False)
     todo = joined.filter(~unchanged).sort("uri")
-    gone = old.filter(pl.col("source").is_in(sources)).join(now, on="uri", how="anti")
+    by_folder = pl.col("uri").str.starts_with(pl.col("source") + "/")
+    inside = pl.any_horizontal(pl.col("source").str.starts_with(source + "/") for source in sources)
+    owned = pl.col("source").is_in(sources) | (by_folder & inside)
+    gone = old.filter(owned).join(now, on="uri", how="anti")
     return Plan(
         work=listing.take(todo["row"].to_arrow()).combine_chunks(),
+        known=todo.filter(known)["uri"].to_list(),
         deleted=sorted(gone["uri"]),
         listed=now.height,
         new=joined.filter(~known).height,

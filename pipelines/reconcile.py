@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 
 from operators.lake.receipts import RECEIPT, Receipt
 from operators.lake.tables import Table
-from schemas.errors import TRANSIENT, LakeError
+from schemas.errors import RETRIED, LakeError
 from schemas.tables import ASSET_KIND, ASSETS, EMBEDDED, QUARANTINED, SEGMENT_KIND
 
 _ERROR = ("stage", "code", "detail")
@@ -24,13 +25,13 @@ class Reconciled:
     fragments: list[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attempts:
     """What earlier attempts of the same run have left: outcomes and staged segments."""
 
     receipts: list[Receipt]
 
-    @property
+    @cached_property
     def rows(self) -> pl.DataFrame:
         """All receipts' rows; `receipt` is the receipt's index."""
         empty = pl.DataFrame(pl.from_arrow(RECEIPT.empty_table())).with_columns(receipt=pl.lit(0))
@@ -63,6 +64,7 @@ class Attempts:
         )
         failed = (
             rows.filter((pl.col("kind") == SEGMENT_KIND) & pl.col("error_code").is_not_null())
+            .join(self.staged(), on=["uri", "content_hash", "segment_id"], how="anti")
             .unique(["uri", "content_hash"], keep="first", maintain_order=True)
             .select("uri", "content_hash", *(pl.col(f"error_{c}").alias(f"failed_{c}") for c in _ERROR))
         )
@@ -87,10 +89,10 @@ class Attempts:
     def remaining(self, work: pa.Table) -> tuple[pa.Table, pl.DataFrame]:
         """The part of the work that has not ended, and the segments staged of it.
 
-        An asset that ended in a transient error is tried again.
+        An asset that ended for a reason outside its bytes is tried again.
         """
-        transient = pl.col("error_code").is_in([str(code) for code in TRANSIENT]).fill_null(False)
-        done = self.outcomes().filter(pl.col("complete") & ~transient)
+        retried = pl.col("error_code").is_in([str(code) for code in RETRIED]).fill_null(False)
+        done = self.outcomes().filter(pl.col("complete") & ~retried)
         left = (
             pl.DataFrame({"uri": pl.Series(work["uri"])})
             .with_row_index("row")
@@ -114,10 +116,11 @@ class Attempts:
             )
         embedded = ended.filter(pl.col("status") == EMBEDDED)
         wanted = self.staged().join(embedded, on=["uri", "content_hash"], how="semi")
+        by_receipt = wanted.partition_by("receipt", as_dict=True)
         fragments = [
             kept
-            for index, receipt in enumerate(self.receipts)
-            for kept in _kept(receipt, index, wanted, table)
+            for (index,), rows in sorted(by_receipt.items())
+            for kept in _kept(self.receipts[index], rows, table)
         ]
         is_embedded = pl.col("status") == EMBEDDED
         final = ended.with_columns(
@@ -127,10 +130,7 @@ class Attempts:
         return Reconciled(final.to_arrow(), fragments)
 
 
-def _kept(receipt: Receipt, index: int, wanted: pl.DataFrame, table: Table) -> list[str]:
-    keep = wanted.filter(pl.col("receipt") == index).select("uri", "segment_id")
-    if not receipt.fragments or not keep.height:
-        return []
+def _kept(receipt: Receipt, keep: pl.DataFrame, table: Table) -> list[str]:
     staged = receipt.rows.filter(
         pc.and_(pc.equal(receipt.rows["kind"], SEGMENT_KIND), pc.is_null(receipt.rows["error_code"]))
     )

@@ -90,8 +90,17 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
 
 
-TRANSIENT = frozenset({ErrorCode.STORAGE, ErrorCode.CHANGED})
-"""Codes that the next run tries again without being asked."""
+RETRIED = frozenset(
+    {
+        ErrorCode.STORAGE,
+        ErrorCode.CHANGED,
+        ErrorCode.ACCESS_DENIED,
+        ErrorCode.NOT_FOUND,
+        ErrorCode.SOURCE_NOT_ALLOWED,
+        ErrorCode.EMBED_FAILED,
+    }
+)
+"""Codes that depend on more than the object's bytes: the next run tries again without being asked."""
 
 
 class AssetError(Exception):

@@ -98,12 +98,6 @@ the last segment of an asset one row that says how the asset ended (`kind` = ass
 RESERVED = frozenset({*(f.name for f in SEGMENT), *PREPARED.names, *LISTING.names, *ASSETS.names, "metadata"})
 
 
-def embedded_schema(space: Space) -> pa.Schema:
-    """`PREPARED` without the media, with one vector column for each width."""
-    kept = [f for f in PREPARED if f.name != "parts"]
-    return pa.schema([*kept, *space.vector_fields])
-
-
 def space_schema(space: Space, metadata: Iterable[pa.Field] = ()) -> pa.Schema:
     """The table of a space: one row per segment, the user's metadata columns, a vector for each width."""
     user = [f.with_nullable(True) for f in metadata]

@@ -12,6 +12,7 @@ from schemas.catalog import Catalog, Change
 from schemas.errors import ConflictError, LakeError
 
 _SUFFIX = ".json"
+_ATTEMPTS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +40,26 @@ class CatalogLog:
     def append(self, base: Catalog, change: Change) -> Catalog:
         """Append a change to the state that it was made for.
 
-        A put whose answer was lost is recognised by reading the entry back.
+        When only other corpora have moved since `base`, the change is made on the newest entry instead. A put
+        whose answer was lost is recognised by reading the entry back.
 
         Raises:
-            ConflictError: another writer appended first.
+            ConflictError: another writer changed the same corpus first.
         """
-        entry = base.apply(change)
-        uri = self._uri(entry.number)
-        body = entry.model_dump_json(indent=1).encode()
-        if not self.storage.put_if_absent(uri, body) and self.storage.read(uri) != body:
-            raise ConflictError(
-                f"another run published to {self.layout.lake} first; nothing of this one was published: run it again"
-            )
-        return entry
+        known = base.corpora.get(change.corpus)
+        for _ in range(_ATTEMPTS):
+            entry = base.apply(change)
+            uri = self._uri(entry.number)
+            body = entry.model_dump_json(indent=1).encode()
+            if self.storage.put_if_absent(uri, body) or self.storage.read(uri) == body:
+                return entry
+            base = self.read()
+            if base.corpora.get(change.corpus) != known:
+                break
+        raise ConflictError(
+            f"another run published to corpus '{change.corpus}' of {self.layout.lake} first; "
+            f"nothing of this one was published: run it again"
+        )
 
     def _uri(self, number: int) -> str:
         return join(self.layout.catalog, f"{number:08d}{_SUFFIX}")

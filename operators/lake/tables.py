@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import lance
+import lance.commit
 import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
 from operators.storage import Storage
-from schemas.errors import LakeError
+from schemas.errors import ConflictError, LakeError
 
 RUN_PROPERTY = "embedlake.run"
+BASE_PROPERTY = "embedlake.base"
+"""The version that a commit was made on. Lance may rebase a commit onto a concurrent one, and says nothing."""
 LIVE_TAG = "live"
 
 
@@ -77,13 +80,15 @@ class Table:
     def landed(self, run_id: str, base: int) -> int | None:
         """The version that a run's commit made after version `base`, if it did land.
 
-        A lost answer to a commit is resolved here, by reading the log, and never by guessing.
+        A lost answer to a commit is resolved here, by reading the log, and never by guessing. A commit that
+        Lance rebased onto a concurrent one holds another run's rows too, and does not count.
         """
         head = self.open()
         for version in range(head.version, base, -1):
             transaction = head.read_transaction(version)
             properties = (transaction.transaction_properties if transaction else None) or {}
-            if properties.get(RUN_PROPERTY) == run_id:
+            alone = properties.get(BASE_PROPERTY) == str(version - 1)
+            if properties.get(RUN_PROPERTY) == run_id and alone:
                 return version
         return None
 
@@ -94,6 +99,9 @@ class Table:
 
         Returns:
             the version that holds the run; `base` when there was nothing to change.
+
+        Raises:
+            ConflictError: another run committed at the same time.
         """
         if (version := self.landed(run_id, base)) is not None:
             return version
@@ -109,12 +117,18 @@ class Table:
             new_fragments=[FragmentMetadata.from_json(text) for text in fragments],
             fields_modified=[],
         )
+        properties = {RUN_PROPERTY: run_id, BASE_PROPERTY: str(head.version)}
         transaction = lance.Transaction(
-            read_version=head.version, operation=operation, transaction_properties={RUN_PROPERTY: run_id}
+            read_version=head.version, operation=operation, transaction_properties=properties
         )
-        done = lance.LanceDataset.commit(
-            self.uri, transaction, read_version=head.version, storage_options=self.options
-        )
+        try:
+            done = lance.LanceDataset.commit(
+                self.uri, transaction, read_version=head.version, storage_options=self.options
+            )
+        except lance.commit.CommitConflictError as error:
+            raise _conflict(self.uri) from error
+        if done.version != head.version + 1:
+            raise _conflict(self.uri)
         return int(done.version)
 
     def restore(self, version: int) -> lance.LanceDataset:
@@ -125,10 +139,19 @@ class Table:
     def tag_live(self, version: int) -> None:
         """Move the tag that direct readers open; it also keeps clean-up away from the version."""
         tags = self.open().tags
-        if LIVE_TAG in tags.list():
+        known = tags.list()
+        if LIVE_TAG in known and known[LIVE_TAG]["version"] == version:
+            return
+        if LIVE_TAG in known:
             tags.update(LIVE_TAG, version)
         else:
             tags.create(LIVE_TAG, version)
+
+
+def _conflict(uri: str) -> ConflictError:
+    return ConflictError(
+        f"another run committed to {uri} at the same time; nothing was published: run it again"
+    )
 
 
 def _delete_rows(head: lance.LanceDataset, uris: Sequence[str]) -> tuple[list[int], list[FragmentMetadata]]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from operators.storage import Storage, join
 from pipelines.embed import EmbedJob
+from pipelines.query import Query, Searcher
 from pipelines.reader import LakeReader
 from pipelines.sql import query
 from schemas.card import Modality
@@ -19,12 +21,14 @@ from schemas.config import RunConfig
 from schemas.errors import LakeError, ModelError, UsageError
 from schemas.recipe import Recipe, TextRecipe
 from schemas.report import RunReport
+from schemas.space import Space
 from tests.models.hashed import HashSpec
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 MODEL = HashSpec()
+MODEL_SPACE = Space(card=MODEL.card, recipe=Recipe()).id
 
 
 def put(place: str, files: dict[str, str | bytes]) -> str:
@@ -152,7 +156,11 @@ def test_a_manifest_cannot_read_what_was_not_allowed(tmp_path: Path) -> None:
     lake = str(tmp_path / "lake")
     report = job(lake, f"{source}/m.csv").run()
     assert report.quarantine_reasons == {"source_not_allowed": 2}
-    allowed = job(str(tmp_path / "lake2"), f"{source}/m.csv", allow=(str(tmp_path),)).run()
+    again = job(lake, f"{source}/m.csv").run()
+    assert (again.published_version, again.counts.quarantined) == (None, 2), (
+        "the same outcome is not published"
+    )
+    allowed = job(lake, f"{source}/m.csv", allow=(str(tmp_path),)).run()
     assert (allowed.counts.embedded, allowed.counts.quarantined) == (1, 1)
 
 
@@ -188,6 +196,34 @@ def test_a_run_that_died_before_the_catalog_moved_is_finished_by_the_next(
     assert report.resumed_segments == 3
     assert len(rows(lake, "uri")) == 3
     assert job(lake, source).run().published_version is None
+
+
+def test_death_between_the_catalog_and_the_tag_is_mended_by_the_next_run(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from operators.lake.tables import Table
+
+    source, lake = put(join(place, "in"), TEXTS), join(place, "lake")
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "tag_live", lambda *_: (_ for _ in ()).throw(RuntimeError("power cut")))
+        with pytest.raises(RuntimeError, match="power cut"):
+            job(lake, source).run()
+    assert job(lake, source).run().published_version is None
+    reader = LakeReader.open(lake)
+    assert (
+        reader.segments("c").tags.list()["live"]["version"] == reader.catalog.corpora["c"].spaces[MODEL_SPACE]
+    )
+    assert len(reader.runs("c")) == 1
+
+
+def test_documents_with_other_pictures_are_other_segments(tmp_path: Path) -> None:
+    demo = Path(__file__).resolve().parents[2] / "infra" / "demo" / "corpus" / "images"
+    for folder, picture in (("a", "bicycle.jpg"), ("b", "airplane.webp")):
+        Storage().put(f"{tmp_path}/in/{folder}/p", (demo / picture).read_bytes())
+        put(f"{tmp_path}/in/{folder}", {"doc.json": '{"parts": ["see:", {"type": "image", "uri": "p"}]}'})
+    job(f"{tmp_path}/lake", f"{tmp_path}/in").run()
+    documents = [r for r in rows(f"{tmp_path}/lake", "segment_id", "modality") if r[1] == "document"]
+    assert len(documents) == len(set(documents)) == 2
 
 
 def test_a_lost_receipt_refuses_to_publish(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +289,10 @@ def test_a_model_of_text_alone_quarantines_the_rest_with_the_reason(tmp_path: Pa
 def test_float16_vectors_are_stored_and_found(place: str) -> None:
     source, lake = put(join(place, "in"), TEXTS), join(place, "lake")
     job(lake, source, vector_type="float16").run()
-    assert str(LakeReader.open(lake).segments("c").schema.field("embedding_16").type).endswith("[16]")
+    reader = LakeReader.open(lake)
+    assert reader.segments("c").schema.field("embedding_16").type == pa.list_(pa.float16(), 16)
+    hits = Searcher(reader, "c", MODEL).search(Query(parts=(("text", "the cat sat on the mat"),), width=16))
+    assert Path(hits[0].uri).name == "a.txt"
 
 
 def test_the_report_is_kept_in_the_lake(place: str) -> None:

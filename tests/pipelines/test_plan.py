@@ -58,8 +58,10 @@ def test_assets_of_other_sources_are_not_deleted() -> None:
     assert plan.deleted == []
 
 
-@pytest.mark.parametrize(("code", "again"), [("storage", 1), ("changed_while_reading", 1), ("corrupt", 0)])
-def test_only_a_transient_failure_is_tried_again(code: str, again: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "again"), [("storage", 1), ("access_denied", 1), ("embed_failed", 1), ("corrupt", 0)]
+)
+def test_only_a_failure_outside_the_bytes_is_tried_again(code: str, again: int) -> None:
     plan = diff(listing({"a": (1, "x")}), assets({"a": (1, "x")}, code=code), ["s"])
     assert plan.work.num_rows == again
     assert plan.unchanged == 1 - again
@@ -70,11 +72,28 @@ def test_the_run_id_depends_on_the_work_and_on_its_base_alone() -> None:
     one = diff(listing({"a": (1, "x"), "b": (2, "y")}), empty, ["s"])
     same = diff(listing({"b": (2, "y"), "a": (1, "x")}), empty, ["s"])
     other = diff(listing({"a": (1, "x"), "b": (2, "z")}), empty, ["s"])
-    assert one.run_id("space", 1, 1) == same.run_id("space", 1, 1)
-    assert (
-        len({p.run_id(s, v, a) for p in (one, other) for s in ("s1", "s2") for v in (1, 2) for a in (1, 2)})
-        == 16
+    assert one.run_id("space", 1, 1, {}) == same.run_id("space", 1, 1, {})
+    ids = {
+        p.run_id(space, version, assets_version, grants)
+        for p in (one, other)
+        for space in ("s1", "s2")
+        for version in (1, 2)
+        for assets_version in (1, 2)
+        for grants in ({}, {"s": ("/root",)})
+    }
+    assert len(ids) == 32
+
+
+def test_what_a_folder_inside_the_source_listed_is_deleted_when_it_went() -> None:
+    old = pa.concat_tables(
+        [
+            assets({"/s/sub/a": (1, "x")}, source="/s/sub"),
+            assets({"/s/b": (1, "x")}, source="/elsewhere/m.csv"),
+            assets({"/s2/c": (1, "x")}, source="/s2"),
+        ]
     )
+    plan = diff(listing({"/s/new": (1, "x")}, "/s"), old, ["/s"])
+    assert plan.deleted == ["/s/sub/a"]
 
 
 def test_an_object_in_two_sources_is_refused() -> None:

@@ -96,6 +96,14 @@ def test_a_segment_that_the_model_failed_on_quarantines_its_asset_with_the_reaso
     assert published(table, receipts, "a") == []
 
 
+def test_a_segment_that_failed_once_and_was_staged_later_counts(table: Table) -> None:
+    receipts = [
+        staged(table, "r1", [segment("a", "1"), segment("a", "2", "embed_failed"), outcome("a", 2)]),
+        staged(table, "r2", [segment("a", "2"), outcome("a", 2)]),
+    ]
+    assert published(table, receipts, "a") == [("a", "1"), ("a", "2")]
+
+
 def test_a_lost_segment_refuses_to_publish(table: Table) -> None:
     receipts = [staged(table, "r1", [segment("a", "1"), outcome("a", 2)])]
     with pytest.raises(LakeError, match="1 assets have no outcome, a first"):

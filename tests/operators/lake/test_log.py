@@ -59,6 +59,15 @@ def test_an_append_whose_answer_was_lost_is_recognised(place: str) -> None:
     assert log.append(Catalog(), published("r1")) == log.append(Catalog(), published("r1"))
 
 
+def test_another_corpus_moving_on_is_no_conflict(place: str) -> None:
+    log = log_at(place)
+    base = log.append(Catalog(), Opened(corpus="c", space="s", space_version=1, assets_version=1, at=NOW))
+    log.append(base, Published(corpus="d", space="s", space_version=1, assets_version=1, run_id="r", at=NOW))
+    entry = log.append(base, published("r1"))
+    assert entry.number == 3
+    assert {name: corpus.run_id for name, corpus in log.read().corpora.items()} == {"c": "r1", "d": "r"}
+
+
 def test_a_foreign_file_in_the_log_is_one_clear_error(place: str) -> None:
     Storage().put(join(place, "catalog", "00000001.json"), b'{"format": 9}')
     with pytest.raises(LakeError, match="not a catalog of this version"):

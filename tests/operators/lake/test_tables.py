@@ -7,7 +7,7 @@ import pytest
 
 from operators.lake.tables import Table, uri_predicate
 from operators.storage import Storage, join
-from schemas.errors import LakeError
+from schemas.errors import ConflictError, LakeError
 
 SCHEMA = pa.schema([pa.field("uri", pa.string()), pa.field("n", pa.int64())])
 
@@ -53,6 +53,30 @@ def test_versions_of_a_run_that_never_published_are_rolled_back(table: Table) ->
     table.commit("dead-run", 1, table.stage(rows("dead")), [])
     version = table.commit("run-2", 1, table.stage(rows("b")), [])
     assert uris(table, version) == ["b"]
+
+
+def test_a_commit_that_was_rebased_onto_another_run_s_is_refused(table: Table) -> None:
+    mine, theirs = table.stage(rows("a")), table.stage(rows("a", "b"))
+    real = table.open
+
+    def stale(version: int | None = None) -> object:
+        head = real(version)
+        if version is None and not table_moved:
+            table_moved.append(Table(table.uri, table.storage).commit("run-2", 1, theirs, []))
+        return head
+
+    table_moved: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Table, "landed", lambda *_: None)
+        patch.setattr(
+            Table, "open", lambda self, version=None: stale(version) if self is table else real(version)
+        )
+        with pytest.raises(ConflictError, match="at the same time"):
+            table.commit("run-1", 1, mine, [])
+    assert table.landed("run-1", 1) is None, "a mixture does not count as landed"
+    version = table.commit("run-1", 1, mine, [])
+    assert uris(table, version) == ["a"]
+    assert uris(table, table_moved[0]) == ["a", "b"], "the other run's version is whole"
 
 
 def test_nothing_to_change_is_no_new_version(table: Table) -> None:
