@@ -140,21 +140,24 @@ def show_report(report: RunReport, as_json: bool) -> None:
         flat = report.model_dump(mode="json", exclude={"counts"})
         return _print_json({**flat, **report.counts.model_dump()})
     c = report.counts
-    console = Console()
-    if report.published_version is None:
-        return console.print(
-            f"nothing to do: {c.unchanged} assets unchanged, nothing published", highlight=False
+    console = Console(highlight=False)
+    if report.published_version is not None:
+        version = f"published version {report.published_version} of "
+        where = Text.assemble(version, (report.corpus, "bold"), " in ", plain(report.lake))
+        console.print(where, soft_wrap=True)
+        console.print(
+            f"{c.listed} listed = {c.embedded} embedded + {c.quarantined} quarantined + {c.unchanged} unchanged"
+            f"   ({c.new} new, {c.changed} changed, {c.deleted} deleted)\n"
+            f"{c.segments} segments, {c.tokens} tokens, space {report.space}, run {report.run_id}"
         )
-    version = f"published version {report.published_version} of "
-    console.print(Text.assemble(version, (report.corpus, "bold"), " in ", plain(report.lake)), soft_wrap=True)
-    console.print(
-        f"{c.listed} listed = {c.embedded} embedded + {c.quarantined} quarantined + {c.unchanged} unchanged"
-        f"   ({c.new} new, {c.changed} changed, {c.deleted} deleted)\n"
-        f"{c.segments} segments, {c.tokens} tokens, space {report.space}, run {report.run_id}",
-        highlight=False,
-    )
+    elif c.quarantined:
+        console.print(
+            f"nothing new: {c.quarantined} assets quarantined again, {c.unchanged} unchanged, nothing published"
+        )
+    else:
+        console.print(f"nothing to do: {c.unchanged} assets unchanged, nothing published")
     for code, count in report.quarantine_reasons.items():
-        console.print(f"  quarantined: {count} x {code}", highlight=False)
+        console.print(f"  quarantined: {count} x {code}")
     return None
 
 

@@ -127,6 +127,13 @@ def test_the_live_block_names_what_was_quarantined() -> None:
     assert "[red]" not in screen.getvalue()
 
 
+def test_assets_that_were_quarantined_again_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    show_report(report("l").model_copy(update={"published_version": None}), False)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "nothing new: 1 assets quarantined again, 0 unchanged, nothing published" in out
+    assert "quarantined: 1 x corrupt" in out
+
+
 @pytest.fixture
 def temporary(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
