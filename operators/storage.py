@@ -36,7 +36,7 @@ def normalize(uri: str) -> str:
     """
     if not uri.strip():
         raise UsageError("no lake or source given: name a local path or s3://bucket/prefix")
-    if not _is_text(uri):
+    if not is_text(uri):
         raise UsageError(f"the path {uri!r} is not UTF-8: rename it, or name a folder above it")
     kind = scheme(uri)
     if kind not in SCHEMES:
@@ -64,7 +64,8 @@ def check_lake_uri(uri: str) -> str:
     return lake
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
+    """Whether a local name is UTF-8, which every uri in a lake is."""
     try:
         name.encode()
     except UnicodeEncodeError:
