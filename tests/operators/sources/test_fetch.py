@@ -131,11 +131,6 @@ def test_an_asset_of_unknown_size_is_read_no_further_than_the_recipe_s_size(plac
     assert found[1].size == 1000
 
 
-def test_an_endless_file_costs_its_limit() -> None:
-    ((_, found),) = fetcher("/dev", max_bytes=1 << 20).fetch_all([Wanted("/dev/zero", "/dev", None)])
-    assert code(found) is ErrorCode.TOO_LARGE
-
-
 def test_a_small_asset_over_the_recipe_s_size_is_not_read(place: str) -> None:
     ((_, found),) = fetcher(place, max_bytes=10).fetch_all([wanted(place, "a", b"x" * 11)])
     assert code(found) is ErrorCode.TOO_LARGE
