@@ -117,9 +117,7 @@ def embed(
         try:
             report = job.run()
         except KeyboardInterrupt as error:
-            raise Interrupted(
-                "interrupted; nothing was published, the same command continues the run"
-            ) from error
+            raise Interrupted("interrupted; the same command continues the run") from error
     show_report(report, as_json)
 
 
