@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from jobs.plain import plain
 from schemas.errors import EmbedlakeError, ExitCode
 from schemas.house import check_house
 
@@ -19,13 +20,14 @@ def main() -> None:
 
         app(prog_name="embedlake")
     except EmbedlakeError as error:
-        print(f"embedlake: {error}", file=sys.stderr)
+        print(f"embedlake: {plain(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        reason = " ".join(str(error).split())[:300]
-        print(f"embedlake: {type(error).__name__}: {reason} ({DEBUG}=1 shows the traceback)", file=sys.stderr)
+        reason = " ".join(plain(error).split())[:300]
+        hints = "; ".join((*getattr(error, "__notes__", ()), f"{DEBUG}=1 shows the traceback"))
+        print(f"embedlake: {type(error).__name__}: {reason} ({plain(hints)})", file=sys.stderr)
         sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         print("embedlake: interrupted", file=sys.stderr)

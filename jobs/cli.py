@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from jobs.settings import load_config, load_recipe, version
 from schemas.card import Modality
@@ -13,8 +14,25 @@ from schemas.config import Config
 from schemas.errors import Interrupted, UsageError
 from schemas.space import VectorType
 
+
+class Commands(TyperGroup):
+    """The commands; typer alone ends an interrupted one without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            Interrupted: by a person.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted") from error
+
+
 app = typer.Typer(
     name="embedlake",
+    cls=Commands,
     help="Embed a whole corpus into one lake of vectors, and query it.",
     no_args_is_help=True,
     add_completion=False,
@@ -99,9 +117,7 @@ def embed(
         try:
             report = job.run()
         except KeyboardInterrupt as error:
-            raise Interrupted(
-                "interrupted; nothing was published, the same command continues the run"
-            ) from error
+            raise Interrupted("interrupted; the same command continues the run") from error
     show_report(report, as_json)
 
 

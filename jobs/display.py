@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +20,10 @@ from rich.progress import (
 )
 from rich.progress import TimeRemainingColumn as Eta
 from rich.table import Table
+from rich.text import Text
 
 from jobs.aside import stderr_aside
+from jobs.plain import plain
 from pipelines.progress import Silent, Snapshot
 
 if TYPE_CHECKING:
@@ -76,7 +79,7 @@ class Live:
     def phase(self, name: str, detail: str = "") -> None:
         """Print the phase above the bars; `embed` shows them."""
         self._started = time.monotonic()
-        self.progress.console.print(f"[bold]{name:<8}[/bold] {detail}", highlight=False)
+        self.progress.console.print(Text.assemble((f"{name:<8}", "bold"), " ", plain(detail)))
         for task in self._tasks.values():
             self.progress.update(task, visible=name == "embed")
 
@@ -115,7 +118,7 @@ class Lines:
 
     def phase(self, name: str, detail: str = "") -> None:
         """One line for each phase."""
-        print(f"{name}: {detail}" if detail else name, file=self._screen, flush=True)
+        print(f"{name}: {plain(detail)}" if detail else name, file=self._screen, flush=True)
 
     def update(self, snapshot: Snapshot) -> None:
         """One line now and then."""
@@ -137,20 +140,24 @@ def show_report(report: RunReport, as_json: bool) -> None:
         flat = report.model_dump(mode="json", exclude={"counts"})
         return _print_json({**flat, **report.counts.model_dump()})
     c = report.counts
-    console = Console()
-    if report.published_version is None:
-        return console.print(
-            f"nothing to do: {c.unchanged} assets unchanged, nothing published", highlight=False
+    console = Console(highlight=False)
+    if report.published_version is not None:
+        version = f"published version {report.published_version} of "
+        where = Text.assemble(version, (report.corpus, "bold"), " in ", plain(report.lake))
+        console.print(where, soft_wrap=True)
+        console.print(
+            f"{c.listed} listed = {c.embedded} embedded + {c.quarantined} quarantined + {c.unchanged} unchanged"
+            f"   ({c.new} new, {c.changed} changed, {c.deleted} deleted)\n"
+            f"{c.segments} segments, {c.tokens} tokens, space {report.space}, run {report.run_id}"
         )
-    console.print(
-        f"published version {report.published_version} of [bold]{report.corpus}[/bold] in {report.lake}\n"
-        f"{c.listed} listed = {c.embedded} embedded + {c.quarantined} quarantined + {c.unchanged} unchanged"
-        f"   ({c.new} new, {c.changed} changed, {c.deleted} deleted)\n"
-        f"{c.segments} segments, {c.tokens} tokens, space {report.space}, run {report.run_id}",
-        highlight=False,
-    )
+    elif c.quarantined:
+        console.print(
+            f"nothing new: {c.quarantined} assets quarantined again, {c.unchanged} unchanged, nothing published"
+        )
+    else:
+        console.print(f"nothing to do: {c.unchanged} assets unchanged, nothing published")
     for code, count in report.quarantine_reasons.items():
-        console.print(f"  quarantined: {count} x {code}", highlight=False)
+        console.print(f"  quarantined: {count} x {code}")
     return None
 
 
@@ -163,7 +170,7 @@ def show_hits(hits: list[Hit], as_json: bool) -> None:
         table.add_column(name, justify="right" if name == "score" else "left", overflow="fold")
     for hit in hits:
         text = " ".join((hit.text or "").split())
-        table.add_row(f"{hit.score:.3f}", hit.modality, hit.uri, hit.where, _short(text))
+        table.add_row(f"{hit.score:.3f}", hit.modality, _cell(hit.uri), hit.where, _cell(_short(text)))
     return Console().print(table)
 
 
@@ -173,9 +180,9 @@ def show_table(result: pa.Table, as_json: bool) -> None:
         return _print_json({"columns": result.column_names, "rows": result.to_pylist()})
     table = Table(box=None, header_style="bold")
     for name in result.column_names:
-        table.add_column(name, overflow="fold")
+        table.add_column(_cell(name), overflow="fold")
     for row in result.to_pylist():
-        table.add_row(*(_short(_cell(value)) for value in row.values()))
+        table.add_row(*(_cell(_short(_value(value))) for value in row.values()))
     Console().print(table)
     return None
 
@@ -185,22 +192,38 @@ def show_status(status: LakeStatus, as_json: bool) -> None:
     if as_json:
         return print(status.model_dump_json())
     console = Console()
-    console.print(f"lake {status.lake}, catalog entry {status.catalog_entry}", highlight=False)
+    console.print(
+        Text(f"lake {plain(status.lake)}, catalog entry {status.catalog_entry}"),
+        soft_wrap=True,
+        highlight=False,
+    )
     table = Table(box=None, header_style="bold")
     for name in ("corpus", "version", "assets", "quarantined", "segments", "by modality", "space", "widths"):
         table.add_column(name, overflow="fold")
     for c in status.corpora:
         kinds = ", ".join(f"{n} {kind}" for kind, n in c.segments_by_modality.items())
         shown = (c.corpus, c.version, c.assets, c.quarantined, c.segments, kinds, c.space, c.widths)
-        table.add_row(*(", ".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in shown))
+        table.add_row(*(_cell(", ".join(map(str, v)) if isinstance(v, tuple) else str(v)) for v in shown))
     return console.print(table)
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document, default=str))
+    print(json.dumps(_finite(document), default=str, allow_nan=False))
 
 
-def _cell(value: Any) -> str:
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _cell(text: str) -> Text:
+    return Text(plain(text))
+
+
+def _value(value: Any) -> str:
     if isinstance(value, list) and len(value) > 8:
         return f"[{', '.join(f'{v:.4g}' if isinstance(v, float) else str(v) for v in value[:4])}, ... {len(value)}]"
     return "" if value is None else str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from schemas.config import StorageConfig
 from schemas.errors import EmbedlakeError, UsageError
 
 SCHEMES = ("s3", "file")
+_NOT_CREATED = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
 _STORAGE_MODULES = frozenset({"botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec"})
 
 
@@ -31,17 +32,45 @@ def normalize(uri: str) -> str:
     """The one spelling of a URI: `s3://bucket/key`, or an absolute local path.
 
     Raises:
-        UsageError: the scheme is not one that embedlake reads.
+        UsageError: it is empty, not UTF-8, of a scheme that embedlake does not read, or names a host.
     """
+    if not uri.strip():
+        raise UsageError("no lake or source given: name a local path or s3://bucket/prefix")
+    if not is_text(uri):
+        raise UsageError(f"the path {uri!r} is not UTF-8: rename it, or name a folder above it")
     kind = scheme(uri)
     if kind not in SCHEMES:
         raise UsageError(f"unknown scheme '{kind}://' in {uri}: use a local path or s3://")
+    rest = uri.partition("://")[2] if "://" in uri else None
     if kind == "s3":
-        bucket = uri[5:].split("/", 1)[0]
-        if not bucket:
+        if not (rest or "").split("/", 1)[0]:
             raise UsageError(f"no bucket in {uri}: write s3://bucket/prefix")
-        return "s3://" + uri[5:].rstrip("/")
-    return os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
+        return f"s3://{rest}".rstrip("/")
+    if rest is not None and not rest.startswith("/"):
+        host = rest.split("/", 1)[0]
+        raise UsageError(f"host '{host}' in {uri}: write file:///path or a plain path")
+    return os.path.abspath(os.path.expanduser(uri if rest is None else rest))
+
+
+def check_lake_uri(uri: str) -> str:
+    """A lake's URI in its one spelling.
+
+    Raises:
+        UsageError: as `normalize`, or it is on S3 with a `#` or `?`, which Lance would cut it at.
+    """
+    lake = normalize(uri)
+    if scheme(lake) == "s3" and ("#" in lake or "?" in lake):
+        raise UsageError(f"a lake on S3 cannot have '#' or '?' in its URI: {lake}")
+    return lake
+
+
+def is_text(name: str) -> bool:
+    """Whether a local name is UTF-8, which every uri in a lake is."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def join(base: str, *parts: str) -> str:
@@ -50,8 +79,8 @@ def join(base: str, *parts: str) -> str:
 
 
 def parent(uri: str) -> str:
-    """The folder or prefix that holds the object."""
-    return uri.rsplit("/", 1)[0]
+    """The folder or prefix that holds the object; that of a file at the top is `/`."""
+    return uri.rsplit("/", 1)[0] or "/"
 
 
 def resolve(reference: str, base: str) -> str:
@@ -68,8 +97,11 @@ def resolve(reference: str, base: str) -> str:
 
 
 def is_within(uri: str, root: str) -> bool:
-    """Whether an object lies in a root; links and `..` are followed before the comparison."""
-    if scheme(uri) != scheme(root):
+    """Whether an object lies in a root; links and `..` are followed before the comparison.
+
+    An empty URI is nowhere and holds nothing.
+    """
+    if not uri or not root or scheme(uri) != scheme(root):
         return False
     if scheme(uri) == "s3":
         key, prefix = posixpath.normpath(uri[5:]), posixpath.normpath(root[5:])
@@ -90,11 +122,17 @@ class Storage:
         env = os.environ
         return self.config.endpoint_url or env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
 
+    @property
+    def region(self) -> str | None:
+        """The S3 region: the config's, else the AWS environment's; botocore alone ignores `AWS_REGION`."""
+        env = os.environ
+        return self.config.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
+
     def filesystem(self, uri: str) -> tuple[AbstractFileSystem, str]:
         """The filesystem of a URI and the path in it."""
         if scheme(uri) != "s3":
             return fsspec.filesystem("file"), uri.removeprefix("file://")
-        client: dict[str, Any] = {"region_name": self.config.region} if self.config.region else {}
+        client: dict[str, Any] = {"region_name": self.region} if self.region else {}
         fs = fsspec.filesystem(
             "s3",
             anon=self.config.anonymous,
@@ -108,8 +146,7 @@ class Storage:
         """Lance's storage options for a URI; credentials are found by Lance in the same AWS environment."""
         if scheme(uri) != "s3":
             return None
-        region = self.config.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        options = {"aws_region": region or "us-east-1"}
+        options = {"aws_region": self.region or "us-east-1"}
         if self.endpoint_url:
             options["aws_endpoint"] = self.endpoint_url
             options["allow_http"] = str(self.endpoint_url.startswith("http://")).lower()
@@ -127,11 +164,17 @@ class Storage:
         return bytes(fs.cat_file(path))
 
     def names(self, uri: str) -> list[str]:
-        """The sorted names of the objects directly below a prefix; none when there is no such prefix."""
+        """The sorted names of the objects directly below a prefix; none when there is no such prefix.
+
+        Raises:
+            FileNotFoundError: there is no such bucket.
+        """
         fs, path = self.filesystem(uri)
         try:
             return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if _s3_code(error) == "NoSuchBucket":
+                raise
             return []
 
     def put(self, uri: str, data: bytes) -> None:
@@ -143,7 +186,7 @@ class Storage:
         os.replace(_spill(path, data), path)
 
     def put_if_absent(self, uri: str, data: bytes) -> bool:
-        """Write a small object atomically unless one is there; of racing writers exactly one gets True."""
+        """Write a small object atomically unless one is there; of racing writers at most one gets True."""
         fs, path = self.filesystem(uri)
         if scheme(uri) == "s3":
             try:
@@ -151,7 +194,7 @@ class Storage:
             except FileExistsError:
                 return False
             except OSError as error:
-                if "PreconditionFailed" in str(error) or "At least one of the pre-conditions" in str(error):
+                if _s3_code(error) in _NOT_CREATED:
                     return False
                 raise
             return True
@@ -165,15 +208,22 @@ class Storage:
         return True
 
 
+def _s3_code(error: BaseException) -> str | None:
+    response = getattr(error.__cause__ or error, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    return str(code) if code else None
+
+
 def _spill(path: str, data: bytes) -> str:
     folder = Path(path).parent
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".tmp-")
-    with os.fdopen(handle, "wb") as out:
+    name = folder / f".tmp-{uuid.uuid4().hex}"
+    # Not `mkstemp`: its mode 0600 would lock other users out of the lake.
+    with open(name, "xb") as out:
         out.write(data)
         out.flush()
         os.fsync(out.fileno())
-    return name
+    return str(name)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from operators.read import ReadAssets
 from operators.sources.fetch import Fetcher
 from operators.sources.listing import list_source
 from operators.stage import StageRows
-from operators.storage import Storage, explained, normalize
+from operators.storage import Storage, check_lake_uri, explained
 from pipelines.engine import Dataflow, cluster
 from pipelines.ledger import Ledger
 from pipelines.plan import Plan, combine, diff, shards, with_staged
@@ -58,7 +58,7 @@ class EmbedJob:
         """
         clock = _Clock()
         check_corpus_name(self.corpus)
-        lake = normalize(self.lake)
+        lake = check_lake_uri(self.lake)
         space = Space(card=self.spec.card, recipe=self.recipe, vector_type=self.vector_type)
         self.progress.phase("list", ", ".join(self.sources))
         listed = [list_source(source, self.storage, self.allow, lake) for source in self.sources]

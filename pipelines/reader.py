@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
-from operators.storage import Storage, explained, join, normalize
+from operators.storage import Storage, check_lake_uri, explained, join
 from schemas.catalog import Catalog, Corpus
 from schemas.errors import LakeError
 from schemas.report import RunReport
@@ -36,7 +36,7 @@ class LakeReader:
             LakeError: nothing was ever written there, or it cannot be read.
         """
         storage = storage or Storage()
-        layout = Layout(normalize(lake))
+        layout = Layout(check_lake_uri(lake))
         catalog = CatalogLog(layout, storage).read()
         if not catalog.corpora:
             raise LakeError(

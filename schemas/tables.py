@@ -106,13 +106,19 @@ def space_schema(space: Space, metadata: Iterable[pa.Field] = ()) -> pa.Schema:
 
 
 def check_metadata_names(names: Iterable[str], where: str) -> None:
-    """Refuse user metadata columns whose names the contract needs.
+    """Refuse user metadata columns whose names the contract or a query needs; letter case makes no other name.
 
     Raises:
         UsageError: names a column and the manifest it came from.
     """
     for name in names:
-        if name in RESERVED or name.startswith("embedding_"):
+        if not name.strip():
+            raise UsageError(f"{where}: a metadata column has an empty name; name it in the manifest")
+        if "." in name or name.startswith("_"):
+            raise UsageError(
+                f"{where}: metadata column '{name}' has a '.' or starts with '_'; rename it in the manifest"
+            )
+        if name.casefold() in RESERVED or name.casefold().startswith("embedding_"):
             raise UsageError(
                 f"{where}: metadata column '{name}' has a reserved name; rename it in the manifest"
             )

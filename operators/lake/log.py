@@ -32,11 +32,6 @@ class CatalogLog:
             names = [n for n in self.storage.names(self.layout.catalog) if n.endswith(_SUFFIX)]
             return self._parse(join(self.layout.catalog, names[-1])) if names else Catalog()
 
-    def entries(self) -> list[Catalog]:
-        """The whole history, oldest first."""
-        names = [n for n in self.storage.names(self.layout.catalog) if n.endswith(_SUFFIX)]
-        return [self._parse(join(self.layout.catalog, n)) for n in names]
-
     def append(self, base: Catalog, change: Change) -> Catalog:
         """Append a change to the state that it was made for.
 
@@ -51,7 +46,7 @@ class CatalogLog:
             entry = base.apply(change)
             uri = self._uri(entry.number)
             body = entry.model_dump_json(indent=1).encode()
-            if self.storage.put_if_absent(uri, body) or self.storage.read(uri) == body:
+            if self.storage.put_if_absent(uri, body) or self._holds(uri, body):
                 return entry
             base = self.read()
             if base.corpora.get(change.corpus) != known:
@@ -60,6 +55,12 @@ class CatalogLog:
             f"another run published to corpus '{change.corpus}' of {self.layout.lake} first; "
             f"nothing of this one was published: run it again"
         )
+
+    def _holds(self, uri: str, body: bytes) -> bool:
+        try:
+            return self.storage.read(uri) == body
+        except FileNotFoundError:  # the writer that was in the way has failed
+            return False
 
     def _uri(self, number: int) -> str:
         return join(self.layout.catalog, f"{number:08d}{_SUFFIX}")

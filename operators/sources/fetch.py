@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from operators.storage import Storage, is_within, parent, resolve
+from operators.storage import Storage, is_within, parent, resolve, scheme
 from schemas.errors import AssetError, ErrorCode, Stage, UsageError
 
 SMALL_BYTES = 4 << 20
@@ -92,14 +91,20 @@ class Fetcher:
                 yield index, error
 
     def _is_small(self, asset: Wanted) -> bool:
-        inside = asset.inline is None and asset.size is not None and asset.size <= SMALL_BYTES
-        return inside and self._allowed(asset)
+        most = min(SMALL_BYTES, self.max_bytes)
+        return asset.inline is None and asset.size is not None and asset.size <= most and self._allowed(asset)
 
     def _read_small(self, assets: list[Wanted]) -> list[bytes | BaseException]:
-        if not assets:
-            return []
-        fs, _ = self.storage.filesystem(assets[0].uri)
-        paths = [self.storage.filesystem(a.uri)[1] for a in assets]
+        """The bodies in the order of the assets; each scheme has its own filesystem and request group."""
+        bodies: dict[int, bytes | BaseException] = {}
+        for kind in {scheme(a.uri) for a in assets}:
+            where = [i for i, a in enumerate(assets) if scheme(a.uri) == kind]
+            bodies.update(zip(where, self._read_group([assets[i].uri for i in where]), strict=True))
+        return [bodies[i] for i in range(len(assets))]
+
+    def _read_group(self, uris: list[str]) -> list[bytes | BaseException]:
+        fs, _ = self.storage.filesystem(uris[0])
+        paths = [self.storage.filesystem(uri)[1] for uri in uris]
         if len(paths) == 1 or not fs.async_impl:
             return [_read(fs, path) for path in paths]
         # Not `cat`: it takes brackets and stars in a key for a pattern.
@@ -128,21 +133,33 @@ class Fetcher:
             detail = f"{asset.uri} is outside the allowed roots of {asset.source}; allow it with --allow ROOT"
             raise AssetError(ErrorCode.SOURCE_NOT_ALLOWED, detail, Stage.FETCH)
         if (asset.size or 0) > self.max_bytes:
-            detail = f"{asset.size} bytes, the recipe's max_asset_bytes is {self.max_bytes}"
-            raise AssetError(ErrorCode.TOO_LARGE, detail, Stage.FETCH)
+            raise self._too_large(f"{asset.size} bytes")
         spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115 (the asset closes it)
         try:
             fs, path = self.storage.filesystem(asset.uri)
             with fs.open(path, "rb", block_size=8 << 20) as remote:
-                shutil.copyfileobj(cast(IO[bytes], remote), spool, _COPY_BYTES)
+                size = _copy(cast(BinaryIO, remote), spool, self.max_bytes + 1)
         except Exception as error:
             raise _asset_error(error, asset.uri) from error
-        size = spool.tell()
+        if size > self.max_bytes:
+            raise self._too_large(f"more than {self.max_bytes} bytes")
         spool.seek(0)
         if asset.size is not None and size != asset.size:
             raise _changed(asset, size)
         digest = _digest(spool)
         return Fetched(spool, digest, size)
+
+    def _too_large(self, size: str) -> AssetError:
+        detail = f"{size}, the recipe's max_asset_bytes is {self.max_bytes}"
+        return AssetError(ErrorCode.TOO_LARGE, detail, Stage.FETCH)
+
+
+def _copy(remote: BinaryIO, spool: BinaryIO, limit: int) -> int:
+    copied = 0
+    while block := remote.read(min(_COPY_BYTES, limit - copied)):
+        spool.write(block)
+        copied += len(block)
+    return copied
 
 
 def _digest(file: BinaryIO) -> str:

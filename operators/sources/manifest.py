@@ -3,92 +3,72 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
 
 from operators.sources.objects import object_rows
-from operators.storage import Storage, is_within, resolve
+from operators.sources.parse import MANIFEST_SUFFIXES, OWN_COLUMNS, Document, parse
+from operators.storage import Storage, is_within, parent, resolve
 from schemas.errors import SourceError, UsageError
 from schemas.tables import LISTING, TIMESTAMP, check_metadata_names
 
-MANIFEST_SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson")
 _STAT_THREADS = 16
-_OWN_COLUMNS = ("uri", "size", "etag", "mtime", "parts", "id")
+
+
+def is_manifest(uri: str) -> bool:
+    """Whether a source of this name is a manifest."""
+    return uri.lower().endswith(MANIFEST_SUFFIXES)
 
 
 def read_manifest(uri: str, storage: Storage, roots: tuple[str, ...]) -> pa.Table:
     """The manifest's rows as a `LISTING` table, with a `metadata` struct column when it has further columns.
 
-    A row names an object by `uri` (absolute, or relative to the manifest), or carries an interleaved document
-    in `parts`; such a document's URI is `<manifest>#<id>`, with `id` from the row or its line number.
+    A row names an object by `uri` (absolute, or relative to the manifest), or, in JSONL, carries an interleaved
+    document in `parts`; such a document's URI is `<manifest>#<id>`, with `id` from the row or its line number.
+    All rows are of the one kind or of the other. Columns without a value in any row are left out.
     Objects outside `roots` stay in the listing, unread: the run quarantines them.
 
     Raises:
-        SourceError: the file cannot be parsed or lacks the columns of a manifest.
+        SourceError: the file cannot be parsed, mixes both kinds, or lacks the columns of a manifest.
         UsageError: a metadata column has a reserved name.
     """
     fs, path = storage.filesystem(uri)
-    try:
-        with fs.open(path, "rb") as file:
-            table, documents = _parse(file, uri)
-    except (pa.ArrowException, ValueError) as error:
-        raise SourceError(f"cannot read manifest {uri}: {' '.join(str(error).split())[:200]}") from error
-    if "uri" not in table.column_names and documents is None:
+    with fs.open(path, "rb") as file:
+        table, documents = parse(file, uri)
+    names = [name for name in table.column_names if name not in OWN_COLUMNS]
+    check_metadata_names(names, f"manifest {uri}")
+    if documents is None and "uri" not in table.column_names:
         have = ", ".join(table.column_names)
         raise SourceError(f"manifest {uri} has no column 'uri' (or 'parts'); its columns: {have}")
-    rows = (
-        _documents(uri, table, documents) if documents is not None else _objects(uri, table, storage, roots)
-    )
-    return _with_metadata(rows, table, uri)
+    rows = _objects(uri, table, storage, roots) if documents is None else _documents(uri, documents)
+    return _with_metadata(rows, table.select(names), uri)
 
 
-def _parse(file: Any, uri: str) -> tuple[pa.Table, list[bytes] | None]:
-    if uri.endswith(".parquet"):
-        return pa.parquet.read_table(file), None
-    if uri.endswith(".csv"):
-        return pa.csv.read_csv(file), None
-    lines = [line for line in file.read().splitlines() if line.strip()]
-    rows = [json.loads(line) for line in lines]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("every line must be a JSON object")
-    flat = pa.Table.from_pylist([{k: v for k, v in row.items() if k != "parts"} for row in rows])
-    return flat, lines if any("parts" in row for row in rows) else None
-
-
-def _documents(uri: str, table: pa.Table, lines: list[bytes]) -> dict[str, Any]:
-    ids = table["id"].to_pylist() if "id" in table.column_names else [None] * len(lines)
-    names = [f"{uri}#{given if given is not None else f'line-{n}'}" for n, given in enumerate(ids, 1)]
+def _documents(uri: str, documents: list[Document]) -> dict[str, Any]:
+    names = [f"{uri}#{d.id if d.id is not None else f'line-{d.line}'}" for d in documents]
     _refuse_repeats(names, uri)
     return {
         "uri": names,
-        "size": [len(line) for line in lines],
-        "etag": [hashlib.sha256(line).hexdigest()[:32] for line in lines],
-        "mtime": pa.nulls(len(lines), TIMESTAMP),
-        "inline": lines,
+        "size": [len(d.body) for d in documents],
+        "etag": [hashlib.sha256(d.body).hexdigest()[:32] for d in documents],
+        "mtime": pa.nulls(len(documents), TIMESTAMP),
+        "inline": [d.body for d in documents],
     }
 
 
 def _objects(uri: str, table: pa.Table, storage: Storage, roots: tuple[str, ...]) -> dict[str, Any]:
-    base = uri.rsplit("/", 1)[0]
+    base = parent(uri)
     uris = [_resolve(value, base, uri) for value in table["uri"].to_pylist()]
     _refuse_repeats(uris, uri)
     if {"size", "etag"} <= set(table.column_names):
-        mtime = (
-            table["mtime"].cast(TIMESTAMP)
-            if "mtime" in table.column_names
-            else pa.nulls(len(uris), TIMESTAMP)
-        )
+        known = "mtime" in table.column_names
         return {
             "uri": uris,
-            "size": table["size"].cast(pa.int64()),
-            "etag": table["etag"].cast(pa.string()),
-            "mtime": mtime,
+            "size": _cast(table, "size", pa.int64(), uri),
+            "etag": _cast(table, "etag", pa.string(), uri),
+            "mtime": _cast(table, "mtime", TIMESTAMP, uri) if known else pa.nulls(len(uris), TIMESTAMP),
         }
 
     def stat(one: str) -> tuple[str, dict[str, Any]]:
@@ -103,6 +83,14 @@ def _objects(uri: str, table: pa.Table, storage: Storage, roots: tuple[str, ...]
     with ThreadPoolExecutor(_STAT_THREADS) as pool:
         found = object_rows(list(pool.map(stat, uris)), uri)
     return {name: found[name] for name in ("uri", "size", "etag", "mtime")}
+
+
+def _cast(table: pa.Table, name: str, kind: pa.DataType, manifest: str) -> pa.ChunkedArray:
+    try:
+        return table[name].cast(kind)
+    except pa.ArrowException as error:
+        why = " ".join(str(error).split())[:200]
+        raise SourceError(f"manifest {manifest}: column '{name}' is not {kind}: {why}") from error
 
 
 def _resolve(value: Any, base: str, manifest: str) -> str:
@@ -121,15 +109,14 @@ def _refuse_repeats(uris: list[str], manifest: str) -> None:
         raise SourceError(f"manifest {manifest} names {twice} twice: each asset may have one row")
 
 
-def _with_metadata(rows: dict[str, Any], table: pa.Table, manifest: str) -> pa.Table:
-    count = table.num_rows
+def _with_metadata(rows: dict[str, Any], metadata: pa.Table, manifest: str) -> pa.Table:
+    count = len(rows["uri"])
     rows = {"inline": pa.nulls(count, pa.large_binary()), "source": [manifest] * count, **rows}
     listed = pa.table({name: rows[name] for name in LISTING.names}, schema=LISTING)
-    names = [name for name in table.column_names if name not in _OWN_COLUMNS]
-    if not names:
+    # A column without a value has no type to keep: tomorrow's values would clash with a guess.
+    fields = [field for field in metadata.schema if metadata[field.name].null_count < count]
+    if not fields:
         return listed
-    check_metadata_names(names, manifest)
-    columns = [table[name].combine_chunks() for name in names]
-    columns = [c.cast(pa.string()) if pa.types.is_null(c.type) else c for c in columns]
-    fields = [pa.field(name, column.type) for name, column in zip(names, columns, strict=True)]
-    return listed.append_column("metadata", pa.StructArray.from_arrays(columns, fields=fields))
+    columns = [metadata[field.name].combine_chunks() for field in fields]
+    struct = pa.StructArray.from_arrays(columns, fields=[pa.field(f.name, f.type) for f in fields])
+    return listed.append_column("metadata", struct)

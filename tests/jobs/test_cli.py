@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +17,10 @@ import pytest
 from jobs.__main__ import main
 from operators.model.registry import FAMILIES
 from operators.storage import Storage, join
+from pipelines.embed import EmbedJob
+from pipelines.reader import LakeReader
 from schemas.errors import ExitCode
+from schemas.report import RunReport
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -192,12 +196,73 @@ def test_the_config_file_gives_defaults_that_the_environment_and_flags_override(
     assert "from-flag" in run(*config, "--lake", str(tmp_path / "from-flag")).err
 
 
-def test_help_is_quick_and_needs_no_heavy_library() -> None:
-    code = "import sys, jobs.cli; print([m for m in ('torch', 'ray', 'lance', 'transformers') if m in sys.modules])"
+@pytest.mark.parametrize("words", [["--help"], ["embed", "--help"], ["search", "--help"]])
+def test_help_is_quick_and_needs_no_heavy_library(words: list[str]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "jobs", *words]
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
     assert time.perf_counter() - started < 10
+    assert "Usage: embedlake" in done.stdout
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert not imported & {"torch", "ray", "lance", "transformers", "duckdb", "fsspec", "polars"}
+
+
+def _fail(monkeypatch: pytest.MonkeyPatch, error: BaseException, noise: bytes = b"") -> None:
+    def stop(job: EmbedJob) -> RunReport:
+        os.write(2, noise)
+        raise error
+
+    monkeypatch.setattr(EmbedJob, "run", stop)
+
+
+def test_an_interrupted_run_says_how_to_continue(
+    run: Run, model: str, texts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail(monkeypatch, KeyboardInterrupt(), b"native noise")
+    ran = run("embed", texts, "--lake", str(tmp_path / "lake"), "--model", model)
+    one_line(ran, ExitCode.INTERRUPTED, "nothing was published", "the same command continues the run")
+
+
+def test_an_interrupted_query_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LakeReader, "open", stop)
+    one_line(run("status", "--lake", str(tmp_path)), ExitCode.INTERRUPTED, "interrupted")
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_that_names_what_was_kept(
+    run: Run, model: str, texts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = ("embed", texts, "--lake", str(tmp_path / "lake"), "--model", model)
+    _fail(monkeypatch, RuntimeError("odd\n\x1b[31mthing"))
+    ran = run(*embed)
+    one_line(ran, ExitCode.FAILED, "RuntimeError: odd [31mthing", "EMBEDLAKE_DEBUG=1")
+    assert "\x1b" not in ran.err
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    _fail(monkeypatch, RuntimeError("odd"), b"native noise")
+    ran = run(*embed)
+    (kept,) = tmp_path.glob("embedlake-stderr-*.log")
+    one_line(ran, ExitCode.FAILED, str(kept))
+    assert kept.read_bytes() == b"native noise"
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pipelines.reader import LakeReader\n"
+        "def fail(*_): raise RuntimeError('odd')\n"
+        "LakeReader.open = fail\n"
+        "sys.argv = ['embedlake', 'status', '--lake', 'x']\n"
+        "from jobs.__main__ import main; main()"
+    )
+    command = [sys.executable, "-c", code]
+    quiet = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert (quiet.returncode, len(quiet.stderr.splitlines())) == (ExitCode.FAILED, 1)
+    monkeypatch.setenv("EMBEDLAKE_DEBUG", "1")
+    loud = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert loud.returncode == ExitCode.FAILED
+    assert "Traceback" in loud.stderr
 
 
 def test_a_foreign_package_of_the_same_name_is_named(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from operators.lake.layout import Layout
+from operators.model.contract import ModelSpec
 from operators.model.registry import FAMILIES
 from pipelines.query import Query, Searcher, model_of
 from pipelines.reader import LakeReader
@@ -27,7 +29,7 @@ def lake(tmp_path: Path) -> str:
 @pytest.fixture
 def searcher(lake: str) -> Searcher:
     make_lake(lake, TEXTS)
-    return Searcher(LakeReader.open(lake), None, SPEC)
+    return Searcher(LakeReader.open(lake), None, cast(ModelSpec, SPEC))
 
 
 def test_the_best_segment_comes_first_at_every_width(searcher: Searcher) -> None:

@@ -35,7 +35,8 @@ def reader(lake: str, space: Space) -> LakeReader:
 
 def test_every_view_answers(reader: LakeReader, space: Space) -> None:
     def rows(statement: str) -> list[dict[str, object]]:
-        return query(reader, statement).to_pylist()
+        found: list[dict[str, object]] = query(reader, statement).to_pylist()
+        return found
 
     assert rows("select uri from demo order by uri") == [{"uri": "a.txt"}, {"uri": "b.txt"}]
     assert rows(f'select count(*) as n from "demo__{space.id}"') == [{"n": 2}]
@@ -70,6 +71,7 @@ def test_every_view_answers(reader: LakeReader, space: Space) -> None:
         "install httpfs",
         "load httpfs",
         "from secret",
+        "set python_scan_all_frames = true; from secret",
         "from nowhere",
         "select cast(uri as int) from demo",
         "from demo where cast(uri as int) = 1",

@@ -104,3 +104,33 @@ def test_a_document_s_reference_is_resolved_beside_it_and_under_its_grants(place
     with pytest.raises(AssetError) as error:
         reader.open_reference("../../../secret", document)
     assert error.value.code is ErrorCode.SOURCE_NOT_ALLOWED
+
+
+@pytest.mark.usefixtures("s3_environment")
+def test_neighbours_on_disk_and_on_s3_are_each_read_from_their_own_storage(
+    tmp_path: Path, bucket: str
+) -> None:
+    disk, s3 = str(tmp_path), f"s3://{bucket}"
+    assets = [
+        wanted(place, f"{i}.txt", f"{place} {i}".encode()) for i, place in enumerate([disk, s3, disk, s3])
+    ]
+    reader = Fetcher(storage=Storage(), grants={disk: (disk,), s3: (s3,)}, max_bytes=1 << 40)
+    bodies = [
+        found.file.read().decode() for _, found in reader.fetch_all(assets) if isinstance(found, Fetched)
+    ]
+    assert bodies == [f"{disk} 0", f"{s3} 1", f"{disk} 2", f"{s3} 3"]
+
+
+def test_an_asset_of_unknown_size_is_read_no_further_than_the_recipe_s_size(place: str) -> None:
+    wanted(place, "big", b"x" * 1001)
+    wanted(place, "fits", b"x" * 1000)
+    assets = [Wanted(join(place, name), place, None) for name in ("big", "fits")]
+    found = [item for _, item in fetcher(place, max_bytes=1000).fetch_all(assets)]
+    assert code(found[0]) is ErrorCode.TOO_LARGE
+    assert isinstance(found[1], Fetched)
+    assert found[1].size == 1000
+
+
+def test_a_small_asset_over_the_recipe_s_size_is_not_read(place: str) -> None:
+    ((_, found),) = fetcher(place, max_bytes=10).fetch_all([wanted(place, "a", b"x" * 11)])
+    assert code(found) is ErrorCode.TOO_LARGE

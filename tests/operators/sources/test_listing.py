@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.sources.listing import list_source
+from operators.sources.fetch import Fetcher, Wanted
+from operators.sources.listing import Listed, list_source
 from operators.storage import Storage, join
-from schemas.errors import SourceError, UsageError
+from schemas.errors import AssetError, ErrorCode, SourceError, UsageError
 from schemas.tables import LISTING
 
 
@@ -75,13 +79,78 @@ def test_an_unknown_scheme_is_named() -> None:
         list_source("ftp://host/x", Storage())
 
 
-def test_a_link_out_of_the_source_is_not_followed(tmp_path: Path) -> None:
+def test_no_link_vanishes_and_only_files_in_the_root_are_followed(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("secret")
     inside = tmp_path / "corpus"
-    inside.mkdir()
-    (inside / "link.txt").symlink_to(tmp_path / "secret.txt")
-    (inside / "a.txt").write_text("a")
-    assert list_source(str(inside), Storage()).table["uri"].to_pylist() == [str(inside / "a.txt")]
+    (inside / "folder").mkdir(parents=True)
+    (inside / "folder" / "a.txt").write_text("abc")
+    targets = {"dangling": inside / "gone", "in": inside / "folder" / "a.txt", "out": tmp_path / "secret.txt"}
+    for name, target in {**targets, "way": inside / "folder"}.items():
+        (inside / name).symlink_to(target)
+    listed = list_source(str(inside), Storage())
+    sizes = {Path(row["uri"]).name: row["size"] for row in listed.table.to_pylist()}
+    assert sizes == {"a.txt": 3, "dangling": None, "in": 3, "out": None, "way": None}
+    assert found_codes(listed) == {
+        "dangling": ErrorCode.NOT_FOUND,
+        "out": ErrorCode.SOURCE_NOT_ALLOWED,
+        "way": ErrorCode.NOT_FOUND,
+    }
+
+
+def found_codes(listed: Listed) -> dict[str, ErrorCode]:
+    """What a run would quarantine of a listing, by name."""
+    rows = listed.table.to_pylist()
+    fetcher = Fetcher(storage=Storage(), grants={listed.source: listed.roots}, max_bytes=1 << 20)
+    wanted = [Wanted(row["uri"], row["source"], row["size"], row["inline"]) for row in rows]
+    found = dict(fetcher.fetch_all(wanted))
+    return {
+        Path(rows[index]["uri"]).name: item.code
+        for index, item in found.items()
+        if isinstance(item, AssetError)
+    }
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(str(tmp_path), {"a.txt": b"a", "one/locked/b.txt": b"b"})
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SourceError, match=r"cannot list the folder .*one/locked: Permission denied"):
+        list_source(str(tmp_path), Storage())
+
+
+def test_names_that_are_not_utf8_are_one_quarantined_row_each(tmp_path: Path) -> None:
+    for name in (b"caf\xe9.txt", b"caf\xe8.txt", b"plain.txt"):
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_text("x")
+    listed = list_source(str(tmp_path), Storage())
+    sizes = {Path(row["uri"]).name: row["size"] for row in listed.table.to_pylist()}
+    assert sizes == {"caf\N{REPLACEMENT CHARACTER}.txt": None, "caf\\xe9.txt": None, "plain.txt": 1}
+    assert set(found_codes(listed).values()) == {ErrorCode.NOT_FOUND}
+
+
+@pytest.mark.usefixtures("s3_environment")
+def test_a_prefix_beside_an_object_of_its_name_is_listed(bucket: str) -> None:
+    fill(f"s3://{bucket}", {"pre": b"", "pre/a.txt": b"a", "alone": b"x", "prefix-not": b"x"})
+    for source in (f"s3://{bucket}/pre", f"s3://{bucket}/pre/"):
+        listed = list_source(source, Storage())
+        assert listed.table["uri"].to_pylist() == [f"s3://{bucket}/pre/a.txt"]
+        assert listed.roots == (f"s3://{bucket}/pre",)
+    assert list_source(f"s3://{bucket}/alone", Storage()).table.num_rows == 1
+    with pytest.raises(SourceError, match="not found"):
+        list_source(f"s3://{bucket}/alone/", Storage())
+
+
+def test_a_single_object_grants_itself_and_a_document_its_folder(place: str) -> None:
+    fill(place, {"a.txt": b"a", "doc.JSON": b"{}"})
+    assert list_source(join(place, "a.txt"), Storage()).roots == (join(place, "a.txt"),)
+    assert list_source(join(place, "doc.JSON"), Storage()).roots == (join(place, "doc.JSON"), place)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
