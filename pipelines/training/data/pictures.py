@@ -17,8 +17,6 @@ _DC = "{http://purl.org/dc/elements/1.1/}"
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _CC = "{http://web.resource.org/cc/}"
 _NOISE = re.compile(r"\b(clip ?art|by [A-Z]\w+ \w+|\d+|image|openclipart|svg|untitled)\b", re.IGNORECASE)
-_MOST_BYTES = 2_000_000
-"""A few posters are larger than everything else together."""
 _NOTO_SIZE = 109
 """The one size at which the font's bitmaps are stored."""
 
@@ -48,8 +46,6 @@ def clip_art(work: Path, per_title: int = 4) -> Iterator[Picture]:
     titles: Counter[str] = Counter()
     for path in sorted(png.rglob("*.png")):
         real = path.resolve()
-        if real.stat().st_size > _MOST_BYTES:
-            continue
         relative = path.relative_to(png)
         if real in seen or relative.parts[:2] == ("computer", "icons"):
             continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +26,20 @@ def open_picture(path: Path) -> Image.Image:
         return Image.open(
             io.BytesIO(resvg_py.svg_to_bytes(svg_path=str(path), width=_SVG_SIDE, dpi=96))
         ).convert("RGBA")
-    with Image.open(path) as image:
+    with _posters_allowed(), Image.open(path) as image:
         image.thumbnail((2 * _SVG_SIDE, 2 * _SVG_SIDE))
         return image.convert("RGBA")
+
+
+@contextmanager
+def _posters_allowed() -> Iterator[None]:
+    """Pillow's pixel limit off: the packages are pinned, and their largest picture takes 1 GB."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def pixels(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:

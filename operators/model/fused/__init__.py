@@ -1,0 +1,1 @@
+"""One bidirectional transformer that reads text, pictures and sound as one interleaved sequence."""

@@ -1,0 +1,47 @@
+"""The shape of a fused model; it is saved beside the weights as JSON."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from schemas.card import Frozen
+
+
+class FusedConfig(Frozen):
+    """Sizes of the trunk, of what is projected into it, and of what comes out.
+
+    `image_grid` and `frame_grid` are the sides of the pooled patch grid: a picture takes `image_grid`^2 + 1 soft
+    tokens and two boundary tokens. `audio_stack` encoder steps become one soft token.
+    """
+
+    hidden: int = Field(default=384, gt=0)
+    layers: int = Field(default=6, gt=0)
+    heads: int = Field(default=12, gt=0)
+    intermediate: int = Field(default=1536, gt=0)
+    vocabulary: int = Field(default=30_522, gt=0)
+    positions: int = Field(default=512, gt=0)
+    vision_dim: int = Field(default=384, gt=0)
+    audio_dim: int = Field(default=384, gt=0)
+    image_grid: int = Field(default=4, gt=0)
+    frame_grid: int = Field(default=2, gt=0)
+    audio_stack: int = Field(default=8, gt=0)
+    widths: tuple[int, ...] = (384, 256, 128, 64)
+
+    @property
+    def dim(self) -> int:
+        """The full width of a vector."""
+        return self.widths[0]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden {self.hidden} is no multiple of {self.heads} heads")
+        if list(self.widths) != sorted(set(self.widths), reverse=True) or not self.widths:
+            raise ValueError(f"widths must be distinct and descend, got {self.widths}")
+        return self
+
+
+GEMINI_SHAPE = FusedConfig(hidden=768, layers=12, heads=12, intermediate=3072, widths=(3072, 1536, 768))
+"""The widths of Gemini Embedding 2 on a trunk of BERT-base's size."""
