@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from operators.model.batching import micro_batches
 from operators.model.contract import Engine
 from operators.parts import Part, from_arrow
-from schemas.errors import ErrorCode, Stage
+from schemas.errors import ErrorCode, Stage, described
 from schemas.space import Space
 from schemas.tables import QUARANTINED, SEGMENT_KIND
 
@@ -71,7 +71,7 @@ class EmbedSegments:
                     middle = len(batch) // 2
                     todo += [batch[:middle], batch[middle:]]
                 else:
-                    detail = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                    detail = described(error)
                     reasons[batch[0]] = (ErrorCode.EMBED_FAILED, detail)
                 continue
             norms = np.min([np.linalg.norm(found[:, :w], axis=1) for w in self.space.card.widths], axis=0)

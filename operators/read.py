@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ from operators.model.contract import ModelSpec, Preparer
 from operators.parts import Part, Segment, to_arrow
 from operators.sources.fetch import Fetched, Fetcher, Wanted
 from schemas.card import Role
-from schemas.errors import AssetError, ErrorCode, Stage
+from schemas.errors import AssetError, ErrorCode, Stage, described
 from schemas.recipe import Recipe
 from schemas.tables import (
     ASSET_KIND,
@@ -85,7 +85,7 @@ class ReadAssets:
             self.recipe,
             self.spec.card,
             preparer.counter,
-            lambda reference: asset.hashed(self.fetcher.open_reference(reference, wanted)),
+            lambda reference: asset.opened(self.fetcher.fetch_reference(reference, wanted)),
         )
         asset.media_type = media.mime
         for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):
@@ -118,7 +118,7 @@ def _prepare(preparer: Preparer, inputs: list[tuple[Part, ...]]) -> tuple[list[t
 
 
 def _internal(error: Exception, stage: Stage) -> AssetError:
-    detail = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    detail = described(error)
     return AssetError(ErrorCode.INTERNAL, detail, stage)
 
 
@@ -160,11 +160,10 @@ class _Asset:
             return self.digests[0] if self.digests else None
         return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
 
-    def hashed(self, reference: BinaryIO) -> BinaryIO:
+    def opened(self, reference: Fetched) -> BinaryIO:
         """Make an opened reference part of the asset's identity."""
-        self.digests.append(hashlib.file_digest(cast(Any, reference), "sha256").hexdigest())
-        reference.seek(0)
-        return reference
+        self.digests.append(reference.content_hash)
+        return reference.file
 
     def number(self, batch: list[Segment]) -> list[tuple[int, str, Segment]]:
         numbered = []

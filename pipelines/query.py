@@ -20,7 +20,6 @@ from pipelines.reader import LakeReader
 from schemas.card import Modality, Role
 from schemas.errors import AssetError, EmbedlakeError, LakeError, ModelError, SourceError, UsageError
 from schemas.space import Space, embedding_column
-from schemas.tables import SEGMENT
 
 _FILTER_MARKS = ("Invalid user input", "filter expression")
 """What Lance says when a filter is at fault: it cannot be planned, or fails on a row."""
@@ -207,7 +206,3 @@ def _clock(ms: int) -> str:
     seconds = ms // 1000
     hours = f"{seconds // 3600}:" if seconds >= 3600 else ""
     return f"{hours}{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-
-
-OWN_COLUMNS = frozenset(field.name for field in SEGMENT)
-"""Columns of a hit's row that are not the user's metadata."""

@@ -114,3 +114,8 @@ class AssetError(Exception):
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.code}: {self.detail}"
+
+
+def described(error: BaseException) -> str:
+    """The class and message of an unexpected exception on one line, at most 300 characters of message."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -17,7 +17,7 @@ from operators.decode.video import decode_video
 from operators.model.contract import TextCounter
 from operators.parts import Segment
 from schemas.card import Modality, ModelCard
-from schemas.errors import AssetError, ErrorCode
+from schemas.errors import AssetError, ErrorCode, described
 from schemas.recipe import Recipe
 
 DOCUMENT_BYTES = 128 << 20
@@ -98,7 +98,7 @@ def _segments(asset: _Asset) -> Iterator[Segment]:
         raise AssetError(ErrorCode.LIMIT, f"{asset.media.mime}: out of memory while decoding") from error
     except Exception as error:
         failed = isinstance(error, OSError) and error.errno is not None
-        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        detail = described(error)
         raise AssetError(ErrorCode.STORAGE if failed else ErrorCode.INTERNAL, detail) from error
     if empty:
         raise AssetError(ErrorCode.EMPTY, f"{asset.media.mime} without anything to embed")

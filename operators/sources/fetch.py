@@ -61,7 +61,7 @@ class Fetcher:
                 group, group_bytes = [], 0
         yield from self._fetch_group(group, wanted)
 
-    def open_reference(self, reference: str, asset: Wanted) -> BinaryIO:
+    def fetch_reference(self, reference: str, asset: Wanted) -> Fetched:
         """An object that an interleaved document refers to, under the same grants.
 
         Raises:
@@ -72,7 +72,7 @@ class Fetcher:
             uri = resolve(reference, base)
         except UsageError as error:
             raise AssetError(ErrorCode.SOURCE_NOT_ALLOWED, str(error), Stage.FETCH) from error
-        return self._stream(Wanted(uri, asset.source, None)).file
+        return self._stream(Wanted(uri, asset.source, None))
 
     def _fetch_group(
         self, group: list[int], wanted: list[Wanted]

@@ -100,9 +100,9 @@ def test_a_document_s_reference_is_resolved_beside_it_and_under_its_grants(place
     manifest = join(place, "docs/manifest.jsonl")
     document = Wanted(f"{manifest}#a/b", manifest, None, b"{}")
     reader = Fetcher(storage=Storage(), grants={manifest: (place,)}, max_bytes=1 << 40)
-    assert reader.open_reference("../images/x.png", document).read() == b"pixels"
+    assert reader.fetch_reference("../images/x.png", document).file.read() == b"pixels"
     with pytest.raises(AssetError) as error:
-        reader.open_reference("../../../secret", document)
+        reader.fetch_reference("../../../secret", document)
     assert error.value.code is ErrorCode.SOURCE_NOT_ALLOWED
 
 
