@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import wave
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,26 +72,31 @@ def plan(texts: Sequence[str], count: int, seed: int = 0, held_out: bool = False
     return [Utterance(t, rng.choices(voices, shares)[0], rng.uniform(0.85, 1.2)) for t in chosen]
 
 
-def write_shards(utterances: Sequence[Utterance], folder: Path) -> None:
+def write_shards(utterances: Sequence[Utterance], folder: Path, workers: int = 1) -> None:
     """Speak all that is not spoken yet: `NNNNN.npz` of `SHARD` utterances, each written whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    for start in range(0, len(utterances), SHARD):
-        path = folder / f"{start // SHARD:05d}.npz"
-        if path.exists():
-            continue
-        batch = utterances[start : start + SHARD]
-        sounds = [speak(u) for u in batch]
-        ends = np.cumsum([len(s) for s in sounds])
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.savez(
-                file,
-                samples=np.concatenate(sounds),
-                ends=ends,
-                texts=np.array([u.text for u in batch]),
-                voices=np.array([f"{u.voice.engine}/{u.voice.name}" for u in batch]),
-            )
-        partial.rename(path)
+    batches = {
+        folder / f"{start // SHARD:05d}.npz": utterances[start : start + SHARD]
+        for start in range(0, len(utterances), SHARD)
+    }
+    todo = {path: batch for path, batch in batches.items() if not path.exists()}
+    with ThreadPoolExecutor(workers) as pool:
+        for written in [pool.submit(_write_shard, path, batch) for path, batch in todo.items()]:
+            written.result()
+
+
+def _write_shard(path: Path, batch: Sequence[Utterance]) -> None:
+    sounds = [speak(u) for u in batch]
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(
+            file,
+            samples=np.concatenate(sounds),
+            ends=np.cumsum([len(s) for s in sounds]),
+            texts=np.array([u.text for u in batch]),
+            voices=np.array([f"{u.voice.engine}/{u.voice.name}" for u in batch]),
+        )
+    partial.rename(path)
 
 
 def read_shard(path: Path) -> Iterator[tuple[npt.NDArray[np.int16], str, str]]:
