@@ -14,6 +14,8 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from operators.model.fused.config import FusedConfig
+from operators.model.fused.hearing import AudioTokens
+from operators.model.fused.vision import VisionTokens
 from operators.parts import PartKind
 from schemas.errors import ModelError
 
@@ -70,8 +72,8 @@ class FusedNetwork(nn.Module):
             max_position_embeddings=config.positions,
         )
         self.trunk: Any = BertModel(bert, add_pooling_layer=False)
-        self.vision = SoftTokens(config.vision_dim, config.hidden)
-        self.audio = SoftTokens(config.audio_dim * config.audio_stack, config.hidden)
+        self.vision = VisionTokens(config)
+        self.audio = AudioTokens(config)
         self.markers = nn.Embedding(len(Marker), config.hidden)
         self.clock = nn.Linear(2 * _CLOCK_WAVES, config.hidden, bias=False)
         self.projection = nn.Linear(config.hidden, config.dim, bias=False)
@@ -85,7 +87,7 @@ class FusedNetwork(nn.Module):
         Raises:
             ValueError: an input has no piece, or is longer than the trunk's positions.
         """
-        rows = [torch.cat([self._embed(piece) for piece in pieces]) for pieces in inputs]
+        rows = self._rows(inputs)
         longest = max(len(row) for row in rows)
         if longest > self.config.positions:
             raise ValueError(f"an input takes {longest} tokens, the trunk has {self.config.positions}")
@@ -97,64 +99,44 @@ class FusedNetwork(nn.Module):
         vectors: torch.Tensor = self.projection(mean)
         return vectors
 
-    def _embed(self, piece: Piece) -> torch.Tensor:
-        """The trunk's input of one piece: `[tokens, hidden]`."""
-        if piece.kind is PartKind.TOKENS:
-            words: torch.Tensor = self.trunk.embeddings.word_embeddings(piece.data)
-            return words
-        if piece.kind is PartKind.AUDIO:
-            soft = self.audio(stack_steps(piece.data, self.config.audio_stack))
-        else:
-            image = piece.kind is PartKind.IMAGE
-            soft = self.vision(pool_patches(piece.data, self._grid(image)))
+    def _rows(self, inputs: Sequence[Sequence[Piece]]) -> list[torch.Tensor]:
+        """The trunk's input of each: `[tokens, hidden]`; an adapter reads all pieces of its kind at once."""
+        words = self.trunk.embeddings.word_embeddings
+        soft = {kind: iter(self._soft(kind, inputs, words.weight)) for kind in _MARKERS}
+
+        def embed(piece: Piece) -> torch.Tensor:
+            if piece.kind is PartKind.TOKENS:
+                found: torch.Tensor = words(piece.data)
+                return found
+            return self._bounded(piece, next(soft[piece.kind]))
+
+        return [torch.cat([embed(piece) for piece in pieces]) for pieces in inputs]
+
+    def _soft(
+        self, kind: PartKind, inputs: Sequence[Sequence[Piece]], words: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Soft tokens of every piece of a kind, in the order of the batch."""
+        features = [p.data for pieces in inputs for p in pieces if p.kind is kind]
+        if kind is PartKind.AUDIO:
+            heard: list[torch.Tensor] = self.audio(features, words)
+            return heard
+        grid = self.config.image_grid if kind is PartKind.IMAGE else self.config.frame_grid
+        seen: list[torch.Tensor] = self.vision(features, grid, words)
+        return seen
+
+    def _bounded(self, piece: Piece, soft: torch.Tensor) -> torch.Tensor:
+        """Soft tokens between the boundary tokens of their kind, the first of which carries the moment."""
         start, end = _MARKERS[piece.kind]
         first, last = self.markers.weight[start], self.markers.weight[end]
         if piece.at_ms is not None:
             first = first + self.clock(time_code(piece.at_ms, soft))
         return torch.cat([first[None], soft, last[None]])
 
-    def _grid(self, image: bool) -> int:
-        return self.config.image_grid if image else self.config.frame_grid
-
     def save(self, folder: Path) -> None:
         """Write config and weights."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS_FILE)
-
-
-class SoftTokens(nn.Module):
-    """Encoder features into the trunk's space: a linear map and a network beside it that starts at nothing."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(width, hidden)
-        self.network = nn.Sequential(nn.Linear(width, 2 * hidden), nn.GELU(), nn.Linear(2 * hidden, hidden))
-        last = self.network[2]
-        for parameter in last.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """`[tokens, width]` to `[tokens, hidden]`."""
-        x = self.norm(features)
-        soft: torch.Tensor = self.linear(x) + self.network(x)
-        return soft
-
-
-def pool_patches(features: torch.Tensor, grid: int) -> torch.Tensor:
-    """The class token and the patches averaged to a `grid` x `grid`: `[1 + grid^2, width]`."""
-    side = round((len(features) - 1) ** 0.5)
-    patches = features[1:].T.reshape(1, -1, side, side)
-    pooled = nn.functional.adaptive_avg_pool2d(patches, grid)
-    return torch.cat([features[:1], pooled[0].flatten(1).T])
-
-
-def stack_steps(features: torch.Tensor, stack: int) -> torch.Tensor:
-    """Neighbouring encoder steps side by side, the end filled with zeros: `[ceil(steps / stack), stack * width]`."""
-    missing = -len(features) % stack
-    filled = nn.functional.pad(features, (0, 0, 0, missing))
-    return filled.reshape(-1, stack * features.shape[1])
 
 
 def time_code(at_ms: int, like: torch.Tensor) -> torch.Tensor:

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from operators.model.fused.config import GEMINI_SHAPE, FusedConfig
+from operators.model.fused.hearing import stack_steps
 from operators.model.fused.network import (
     FusedNetwork,
     Piece,
     from_minilm,
     load_network,
-    pool_patches,
-    stack_steps,
     time_code,
 )
+from operators.model.fused.vision import pool_patches
 from operators.parts import PartKind
 from schemas.errors import ModelError
 
