@@ -87,7 +87,14 @@ class FusedNetwork(nn.Module):
         Raises:
             ValueError: an input has no piece, or is longer than the trunk's positions.
         """
-        rows = self._rows(inputs)
+        return self.read(self.rows(inputs))
+
+    def read(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Vectors of rows of the trunk's input, `[tokens, hidden]` each: `[rows, dim]`.
+
+        Raises:
+            ValueError: a row is longer than the trunk's positions.
+        """
         longest = max(len(row) for row in rows)
         if longest > self.config.positions:
             raise ValueError(f"an input takes {longest} tokens, the trunk has {self.config.positions}")
@@ -99,7 +106,7 @@ class FusedNetwork(nn.Module):
         vectors: torch.Tensor = self.projection(mean)
         return vectors
 
-    def _rows(self, inputs: Sequence[Sequence[Piece]]) -> list[torch.Tensor]:
+    def rows(self, inputs: Sequence[Sequence[Piece]]) -> list[torch.Tensor]:
         """The trunk's input of each: `[tokens, hidden]`; an adapter reads all pieces of its kind at once."""
         words = self.trunk.embeddings.word_embeddings
         soft = {kind: iter(self._soft(kind, inputs, words.weight)) for kind in _MARKERS}
