@@ -11,6 +11,7 @@ import lance.commit
 import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
+from operators.lake.deletion import Uris, delete_assets
 from operators.storage import Storage
 from schemas.errors import ConflictError, LakeError
 
@@ -59,8 +60,8 @@ class Table:
                 raise
             return self.open()
 
-    def stage(self, rows: pa.Table) -> list[str]:
-        """Write rows as fragments that no reader sees before `commit`.
+    def stage(self, rows: pa.Table | pa.RecordBatchReader) -> list[str]:
+        """Write rows as fragments that no reader sees before `commit`; a reader's are held a batch at a time.
 
         Returns:
             the fragments' metadata, each as JSON.
@@ -92,7 +93,7 @@ class Table:
                 return version
         return None
 
-    def commit(self, run_id: str, base: int, fragments: Sequence[str], dropped_uris: Sequence[str]) -> int:
+    def commit(self, run_id: str, base: int, fragments: Sequence[str], dropped_uris: Uris) -> int:
         """All changes of a run in one new version: staged fragments in, rows of `dropped_uris` out.
 
         The table is first brought back to `base` if a run that never published left versions above it.
@@ -105,15 +106,15 @@ class Table:
         """
         if (version := self.landed(run_id, base)) is not None:
             return version
-        if not fragments and not dropped_uris:
+        if not fragments and not len(dropped_uris):
             return base
         head = self.open()
         if head.version != base:
             head = self.restore(base)
-        removed, updated = _delete_rows(head, dropped_uris)
+        gone = delete_assets(head, dropped_uris)
         operation = lance.LanceOperation.Update(
-            removed_fragment_ids=removed,
-            updated_fragments=updated,
+            removed_fragment_ids=gone.removed,
+            updated_fragments=gone.updated,
             new_fragments=[FragmentMetadata.from_json(text) for text in fragments],
             fields_modified=[],
         )
@@ -152,25 +153,3 @@ def _conflict(uri: str) -> ConflictError:
     return ConflictError(
         f"another run committed to {uri} at the same time; nothing was published: run it again"
     )
-
-
-def _delete_rows(head: lance.LanceDataset, uris: Sequence[str]) -> tuple[list[int], list[FragmentMetadata]]:
-    removed: list[int] = []
-    updated: list[FragmentMetadata] = []
-    if not uris:
-        return removed, updated
-    predicate = uri_predicate(uris)
-    for fragment in head.get_fragments():
-        if fragment.count_rows(filter=predicate) == 0:
-            continue
-        kept = fragment.delete(predicate)
-        if kept is None:
-            removed.append(fragment.fragment_id)
-        else:
-            updated.append(kept)
-    return removed, updated
-
-
-def uri_predicate(uris: Sequence[str]) -> str:
-    """An SQL predicate that matches exactly these URIs; quotes in them cannot break out."""
-    return "uri IN (" + ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris) + ")"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from operators.lake.tables import Table, uri_predicate
+from operators.lake.tables import Table
 from operators.storage import Storage, join
 from schemas.errors import ConflictError, LakeError
 
@@ -104,7 +104,3 @@ def test_ensure_opens_what_is_there(table: Table) -> None:
 def test_a_missing_table_is_one_clear_error(place: str) -> None:
     with pytest.raises(LakeError, match=r"cannot open table .*absent\.lance"):
         Table(join(place, "absent.lance"), Storage()).open()
-
-
-def test_a_quote_in_a_uri_cannot_break_out_of_the_predicate() -> None:
-    assert uri_predicate(["a' OR '1'='1"]) == "uri IN ('a'' OR ''1''=''1')"
