@@ -62,7 +62,33 @@ TUXPAINT = Source(
     use="evaluation",
     note="never trained on",
 )
-SOURCES = (OPENCLIPART_SVG, OPENCLIPART_PNG, NOTO_EMOJI, FLUENT_EMOJI, CLDR, WORDNET, TUXPAINT)
+DEBIAN_REFERENCE = Source(
+    registry="debian",
+    package="debian-reference-en",
+    version="2.100",
+    license="GPL-2+",
+    use="evaluation",
+    note="never trained on",
+)
+MAINT_GUIDE = Source(
+    registry="debian",
+    package="maint-guide",
+    version="1.2.53",
+    license="GPL-2+",
+    use="evaluation",
+    note="never trained on",
+)
+SOURCES = (
+    OPENCLIPART_SVG,
+    OPENCLIPART_PNG,
+    NOTO_EMOJI,
+    FLUENT_EMOJI,
+    CLDR,
+    WORDNET,
+    TUXPAINT,
+    DEBIAN_REFERENCE,
+    MAINT_GUIDE,
+)
 
 
 def unpack(source: Source, work: Path) -> Path:
