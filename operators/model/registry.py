@@ -15,20 +15,28 @@ from schemas.errors import ModelError
 if TYPE_CHECKING:
     from operators.model.contract import ModelSpec
 
-DEFAULT_MODEL = "embedlake/composed-v1"
-"""The model that ships with embedlake: small, trained, offline."""
+FUSED_MODEL = "embedlake/fused-v1"
+"""One bidirectional transformer over text, pictures and sound; small, trained, offline."""
+
+BASELINE_MODEL = "embedlake/composed-v1"
+"""The same ingredients fused late, speech by its transcript: what the fused model is measured against."""
+
+DEFAULT_MODEL = BASELINE_MODEL
+"""What runs when no model is named."""
 
 FAMILIES = {
     "composed": "operators.model.composed:ComposedSpec",
     "embedding-gemma2": "operators.model.gemma:EmbeddingGemmaSpec",
+    "fused": "operators.model.fused.spec:FusedSpec",
     "sentence-transformer": "operators.model.sentence_transformer:SentenceTransformerSpec",
 }
 """Model family to the class of its spec; each has `read(source, widths) -> ModelSpec`."""
 
-SHIPPED = {DEFAULT_MODEL: "composed"}
+SHIPPED = {FUSED_MODEL: "fused", BASELINE_MODEL: "composed"}
 """Models inside the package: their spec's `read` gets a source without a path."""
 
 DECLARATION = "embedlake.json"
+FUSED_CONFIG = "fused.json"
 _BY_MODEL_TYPE = {"embedding_gemma2": "embedding-gemma2"}
 
 
@@ -74,6 +82,8 @@ def _spec(family: str, source: ModelSource, widths: tuple[int, ...]) -> ModelSpe
 
 
 def _recognise(folder: Path) -> str:
+    if (folder / FUSED_CONFIG).is_file():
+        return "fused"
     model_type = read_json(folder / "config.json").get("model_type")
     if model_type in _BY_MODEL_TYPE:
         return _BY_MODEL_TYPE[model_type]
@@ -81,7 +91,8 @@ def _recognise(folder: Path) -> str:
         return "sentence-transformer"
     raise ModelError(
         f"'{folder}' is no model that embedlake knows: neither {DECLARATION} with a family, nor modules.json "
-        f"of sentence-transformers, nor a config.json of model_type {', '.join(_BY_MODEL_TYPE)}"
+        f"of sentence-transformers, nor {FUSED_CONFIG} of `embedlake train`, "
+        f"nor a config.json of model_type {', '.join(_BY_MODEL_TYPE)}"
     )
 
 

@@ -1,0 +1,118 @@
+"""The loaded fused model: towers over the media of many inputs at once, then the trunk over rows sorted by length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from operators.model.batching import micro_batches
+from operators.model.contract import Inputs
+from operators.model.device import token_budget, weights_dtype
+from operators.model.fused.network import FusedNetwork, Piece
+from operators.parts import Part, PartKind
+
+if TYPE_CHECKING:
+    from operators.model.fused.towers import AudioTower
+
+See = Callable[[torch.Tensor], torch.Tensor]
+"""uint8 pixels `[pictures, side, side, 3]` to features `[pictures, 1 + side^2, vision_dim]`."""
+
+_PICTURES = {"cpu": 32}
+_PICTURES_GPU = 256
+_GROUP = 4
+"""Tower batches of media whose inputs are read together: more hold more features in memory."""
+_SECOND = 16_000
+_SECONDS = 240
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusedEngine:
+    """Network and towers on one device."""
+
+    network: FusedNetwork
+    vision: See
+    hearing: AudioTower
+    device: torch.device
+
+    def embed(self, inputs: Inputs) -> npt.NDArray[np.float32]:
+        """Vectors of prepared inputs of any mix of kinds: float32 `[inputs, dim]`, of any length.
+
+        An input longer than the trunk's positions is read in several passes, and the mean over its tokens is the
+        mean over those of all passes.
+        """
+        with torch.inference_mode(), self._precision():
+            rows = [row for group in self._groups(inputs) for row in self.network.rows(self._pieces(group))]
+            vectors = self._read(rows)
+        return np.asarray(vectors.float().cpu().numpy(), np.float32)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        dtype = weights_dtype(self.device)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32)
+
+    def _read(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Vectors `[rows, dim]`, from batches of about equally long passes."""
+        passes = [
+            (i, part) for i, row in enumerate(rows) for part in row.split(self.network.config.positions)
+        ]
+        vectors = torch.zeros(len(rows), self.network.config.dim, device=self.device)
+        for batch in micro_batches([len(part) for _, part in passes], token_budget(self.device)):
+            owners = torch.tensor([passes[i][0] for i in batch], device=self.device)
+            weights = torch.tensor(
+                [len(passes[i][1]) / len(rows[passes[i][0]]) for i in batch], device=self.device
+            )
+            found = self.network.read([passes[i][1] for i in batch])
+            vectors.index_add_(0, owners, found.float() * weights[:, None])
+        return vectors
+
+    def _groups(self, inputs: Inputs) -> Iterator[list[tuple[Part, ...]]]:
+        """Inputs in order, cut where their media would fill the towers' batches several times."""
+        group: list[tuple[Part, ...]] = []
+        load = 0.0
+        for parts in inputs:
+            group.append(parts)
+            load += sum(self._load(part) for part in parts)
+            if load >= _GROUP:
+                yield group
+                group, load = [], 0.0
+        if group:
+            yield group
+
+    def _load(self, part: Part) -> float:
+        """The share of a tower's batch that a part takes."""
+        if part.kind is PartKind.AUDIO:
+            return len(part.array) / (_SECONDS * _SECOND)
+        return 0.0 if part.kind is PartKind.TOKENS else 1 / self._pictures
+
+    @property
+    def _pictures(self) -> int:
+        return _PICTURES.get(self.device.type, _PICTURES_GPU)
+
+    def _pieces(self, inputs: Inputs) -> list[list[Piece]]:
+        media = [part for parts in inputs for part in parts]
+        seen = iter(self._see([p.array for p in media if p.kind in (PartKind.IMAGE, PartKind.FRAME)]))
+        heard = iter(self._hear([p.array for p in media if p.kind is PartKind.AUDIO]))
+
+        def piece(part: Part) -> Piece:
+            if part.kind is PartKind.TOKENS:
+                ids = torch.from_numpy(part.array.astype(np.int64)).to(self.device)
+                return Piece(PartKind.TOKENS, ids)
+            return Piece(part.kind, next(heard if part.kind is PartKind.AUDIO else seen), part.at_ms)
+
+        return [[piece(part) for part in parts] for parts in inputs]
+
+    def _see(self, pixels: Sequence[npt.NDArray[np.uint8]]) -> list[torch.Tensor]:
+        """Features of each picture; pixels cross to the device as uint8."""
+        found: list[torch.Tensor] = []
+        for start in range(0, len(pixels), self._pictures):
+            batch = torch.from_numpy(np.stack(pixels[start : start + self._pictures]))
+            found.extend(self.vision(batch.to(self.device)))
+        return found
+
+    def _hear(self, sounds: Sequence[npt.NDArray[np.int16]]) -> list[torch.Tensor]:
+        return self.hearing.encode(sounds) if sounds else []
