@@ -57,9 +57,8 @@ class FusedEngine:
 
     def _read(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
         """Vectors `[rows, dim]`, from batches of about equally long passes."""
-        passes = [
-            (i, part) for i, row in enumerate(rows) for part in row.split(self.network.config.positions)
-        ]
+        most = self.network.config.positions
+        passes = [(i, row[at : at + most]) for i, row in enumerate(rows) for at in range(0, len(row), most)]
         vectors = torch.zeros(len(rows), self.network.config.dim, device=self.device)
         for batch in micro_batches([len(part) for _, part in passes], token_budget(self.device)):
             owners = torch.tensor([passes[i][0] for i in batch], device=self.device)
