@@ -19,7 +19,9 @@ from schemas.errors import AssetError, ErrorCode, Stage, described
 from schemas.recipe import Recipe
 from schemas.tables import (
     ASSET_KIND,
+    DONORS_COLUMN,
     EMBEDDED,
+    MOVED,
     PREPARED,
     QUARANTINED,
     SEGMENT_KIND,
@@ -42,7 +44,8 @@ class ReadAssets:
     """`LISTING` rows in, `PREPARED` tables out: every segment of every asset, and each asset's outcome.
 
     A `staged` column (list of segment ids) on the input names segments that an earlier attempt has already
-    embedded: they are counted and not emitted again. Tables are cut at `block_bytes` of media.
+    embedded: they are counted and not emitted again. A `donors` column (list of content hashes) names contents
+    whose vectors the lake has: an asset that is one of them is not decoded. Tables are cut at `block_bytes` of media.
     """
 
     fetcher: Fetcher
@@ -55,11 +58,15 @@ class ReadAssets:
         """One shard's rows; media of at most one block and one asset's window are held at a time."""
         out = _Rows(self.block_bytes, shard.schema)
         rows = shard.to_pylist()
-        wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"]) for r in rows]
+        wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"], r["etag"]) for r in rows]
         for index, fetched in self.fetcher.fetch_all(wanted):
             asset = _Asset(rows[index], self.recipe.digest)
             if isinstance(fetched, AssetError):
                 out.add([asset.outcome(fetched)])
+                continue
+            if fetched.content_hash in asset.donors:
+                out.add([asset.moved(fetched.content_hash)])
+                fetched.file.close()
                 continue
             try:
                 for segments in self._segments(asset, wanted[index], fetched):
@@ -146,6 +153,7 @@ class _Asset:
         self.row = {name: row[name] for name in _LISTED}
         self.metadata = row.get("metadata")
         self.staged = frozenset(row.get(STAGED_COLUMN) or ())
+        self.donors = frozenset(row.get(DONORS_COLUMN) or ())
         self.recipe_digest = recipe_digest
         self.digests: list[str] = []
         self.keys: Counter[str] = Counter()
@@ -164,6 +172,11 @@ class _Asset:
         """Make an opened reference part of the asset's identity."""
         self.digests.append(reference.content_hash)
         return reference.file
+
+    def moved(self, content_hash: str) -> dict[str, Any]:
+        """The outcome of an asset that takes a donor's vectors."""
+        own = {"kind": ASSET_KIND, "content_hash": content_hash, "status": MOVED, "segments": 0}
+        return {**self.row, **own}
 
     def number(self, batch: list[Segment]) -> list[tuple[int, str, Segment]]:
         numbered = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,25 +11,29 @@ import polars as pl
 import pyarrow as pa
 
 from operators.lake.layout import Layout
+from operators.lake.log import CatalogLog
 from operators.model.contract import ModelSpec
 from operators.read import ReadAssets
 from operators.sources.fetch import Fetcher
-from operators.sources.listing import list_source
+from operators.sources.listing import Listed, list_source
 from operators.stage import StageRows
 from operators.storage import Storage, check_lake_uri, explained
-from pipelines.engine import Dataflow, cluster
+from pipelines.engine import Dataflow, Ran, cluster
+from pipelines.lease import Lease, held
 from pipelines.ledger import Ledger
-from pipelines.plan import Plan, combine, diff, shards, with_staged
+from pipelines.listing import combine
+from pipelines.outcome import Outcome
+from pipelines.plan import DIFFED, Plan, diff
 from pipelines.progress import Progress, Silent
 from pipelines.reconcile import Attempts, Reconciled
 from pipelines.runlog import LOGGER, run_log
+from pipelines.shards import shards, with_staged
 from schemas.catalog import check_corpus_name
-from schemas.config import RunConfig
-from schemas.errors import LakeError
+from schemas.config import Policy, RunConfig, Selection
+from schemas.errors import CoverageError, LakeError
 from schemas.recipe import Recipe
-from schemas.report import Counts, RunReport
+from schemas.report import RunReport
 from schemas.space import Space, VectorType
-from schemas.tables import ASSETS, EMBEDDED, QUARANTINED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +47,17 @@ class EmbedJob:
     recipe: Recipe = Recipe()
     vector_type: VectorType = "float32"
     allow: tuple[str, ...] = ()
+    selection: Selection = Selection()
+    policy: Policy = Policy()
     storage: Storage = Storage()
     config: RunConfig = RunConfig()
     ray_address: str | None = None
     progress: Progress = field(default_factory=Silent)
+
+    @property
+    def space(self) -> Space:
+        """The space that the job's vectors are of."""
+        return Space(card=self.spec.card, recipe=self.recipe, vector_type=self.vector_type)
 
     def run(self) -> RunReport:
         """List, diff, embed what is new or changed, publish one version.
@@ -56,137 +68,166 @@ class EmbedJob:
         Raises:
             EmbedlakeError: see the classes in `schemas.errors`; nothing was published.
         """
-        clock = _Clock()
         check_corpus_name(self.corpus)
         lake = check_lake_uri(self.lake)
-        space = Space(card=self.spec.card, recipe=self.recipe, vector_type=self.vector_type)
-        self.progress.phase("list", ", ".join(self.sources))
-        listed = [list_source(source, self.storage, self.allow, lake) for source in self.sources]
-        listing = combine([one.table for one in listed])
-        clock.lap("list")
-        with explained(lake, LakeError):
-            ledger = Ledger.begin(lake, self.corpus, space, _metadata_fields(listing), self.storage)
-        assets = ledger.assets_table.open(ledger.entry.assets_version).to_table(columns=_DIFFED)
-        plan = diff(listing, assets, [one.source for one in listed])
-        grants = {one.source: one.roots for one in listed}
-        run_id = plan.run_id(space.id, ledger.space_version, ledger.entry.assets_version, grants)
-        clock.lap("plan")
-        self.progress.phase("plan", f"{plan.new} new, {plan.changed} changed, {plan.unchanged} unchanged")
-        if plan.empty:
-            return self._report(clock, lake, run_id, space, _count(plan, None), None, 0)
-        resumed = self._dataflow(ledger, plan, run_id, space, grants)
-        clock.lap("embed")
-        self.progress.phase("publish")
-        with explained(lake, LakeError):
-            result = Attempts(ledger.receipts(run_id).read_all()).reconcile(plan.work, ledger.space_table)
-            counted = _count(plan, result)
-            if not plan.deleted and _same(result, assets):
-                return self._report(clock, lake, run_id, space, counted, None, resumed)
-            change = ledger.commit(run_id, result, [*plan.known, *plan.deleted])
-            clock.lap("publish")
-            report = self._report(clock, lake, run_id, space, counted, change.space_version, resumed)
-            body = report.model_dump_json(indent=1).encode()
-            self.storage.put(Layout(lake).report(self.corpus, run_id), body)
-            ledger.announce(change)
-        return report
+        clock = _Clock()
+        log = CatalogLog(Layout(lake), self.storage)
+        before = log.read().corpora.get(self.corpus)
+        listed = self._list(lake)
+        with held(
+            lake, self.corpus, self.storage, "an embedding run", self.policy.wait_minutes * 60
+        ) as lease:
+            if log.read().corpora.get(self.corpus) != before:
+                listed = self._list(
+                    lake
+                )  # another run has published meanwhile, and may have seen newer objects
+            clock.lap("list")
+            return _Run.begin(self, lake, listed, clock).through(lease)
 
-    def _dataflow(
-        self, ledger: Ledger, plan: Plan, run_id: str, space: Space, grants: dict[str, tuple[str, ...]]
-    ) -> int:
-        receipts = ledger.receipts(run_id)
+    def _list(self, lake: str) -> list[Listed]:
+        self.progress.phase("list", ", ".join(self.sources))
+        return [list_source(source, self.storage, self.allow, lake) for source in self.sources]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One run of a job: its plan, on the versions that it is based on."""
+
+    job: EmbedJob
+    lake: str
+    ledger: Ledger
+    plan: Plan
+    before: pa.Table
+    grants: dict[str, tuple[str, ...]]
+    run_id: str
+    clock: _Clock
+
+    @classmethod
+    def begin(cls, job: EmbedJob, lake: str, listed: list[Listed], clock: _Clock) -> _Run:
+        listing = combine([one.table for one in listed])
+        with explained(lake, LakeError):
+            ledger = Ledger.begin(lake, job.corpus, job.space, _metadata_fields(listing), job.storage)
+            assets = ledger.assets_table.open(ledger.entry.assets_version).to_table(columns=list(DIFFED))
+        plan = diff(listing, assets, [one.source for one in listed], job.selection)
+        grants = {one.source: one.roots for one in listed}
+        run_id = plan.run_id(job.space.id, ledger.space_version, ledger.entry.assets_version, grants)
+        clock.lap("plan")
+        return cls(
+            job=job,
+            lake=lake,
+            ledger=ledger,
+            plan=plan,
+            before=assets,
+            grants=grants,
+            run_id=run_id,
+            clock=clock,
+        )
+
+    def through(self, lease: Lease) -> RunReport:
+        """Run the plan and publish what it came to."""
+        job, plan = self.job, self.plan
+        detail = (
+            f"{plan.new} new, {plan.changed} changed, {plan.unchanged} unchanged, {len(plan.deleted)} deleted"
+        )
+        job.progress.phase("plan", detail)
+        if plan.empty:
+            return self._report(self._outcome(None), Ran(), 0, None)
+        self._outcome(None).check_deletions(job.policy)
+        ran, resumed = self._embed()
+        self.clock.lap("embed")
+        job.progress.phase("publish")
+        lease.check()
+        with explained(self.lake, LakeError):
+            return self._publish(ran, resumed, lease)
+
+    def _embed(self) -> tuple[Ran, int]:
+        """Run what no earlier attempt has staged; also how many segments one had."""
+        job, receipts = self.job, self.ledger.receipts(self.run_id)
         earlier = Attempts(receipts.read_all())
         resumed = earlier.staged().height
-        work, staged = earlier.remaining(plan.work)
+        work, staged = earlier.remaining(self.plan.work)
         if not work.num_rows:
-            return resumed
-        fetcher = Fetcher(storage=self.storage, grants=grants, max_bytes=self.recipe.max_asset_bytes)
+            return Ran(), resumed
+        fetcher = Fetcher(storage=job.storage, grants=self.grants, max_bytes=job.recipe.max_asset_bytes)
         flow = Dataflow(
-            read=ReadAssets(fetcher=fetcher, spec=self.spec, recipe=self.recipe),
-            space=space,
+            read=ReadAssets(fetcher=fetcher, spec=job.spec, recipe=job.recipe),
+            space=job.space,
             stage=StageRows(
-                table=ledger.space_table, receipts=receipts, schema=ledger.schema(), run_id=run_id
+                table=self.ledger.space_table,
+                receipts=receipts,
+                schema=self.ledger.schema(),
+                run_id=self.run_id,
             ),
-            config=self.config,
+            config=job.config,
         )
-        self.progress.phase("start", "Ray")
-        log = ledger.log.layout.log(self.corpus, run_id)
-        with cluster(self.ray_address), run_log(self.storage, log):
-            self.progress.phase("embed", f"run {run_id}, log {log}")
-            LOGGER.info(
-                "run %s: %d assets to embed, %d segments staged before", run_id, work.num_rows, resumed
-            )
-            flow.run(shards(with_staged(work, staged), self.config), work.num_rows, self.progress)
-        return resumed
+        job.progress.phase("start", "Ray")
+        log = self.ledger.log.layout.log(job.corpus, self.run_id)
+        with cluster(job.ray_address), run_log(job.storage, log):
+            job.progress.phase("embed", f"run {self.run_id}, log {log}")
+            LOGGER.info("run %s: %d assets, %d segments staged before", self.run_id, work.num_rows, resumed)
+            cut = shards(with_staged(work, staged), job.config)
+            return flow.run(cut, work.num_rows, job.progress, job.policy.budget_gpu_hours), resumed
 
-    def _report(
-        self,
-        clock: _Clock,
-        lake: str,
-        run_id: str,
-        space: Space,
-        counted: tuple[Counts, dict[str, int]],
-        version: int | None,
-        resumed: int,
-    ) -> RunReport:
-        counts, reasons = counted
+    def _publish(self, ran: Ran, resumed: int, lease: Lease) -> RunReport:
+        job, ledger, plan = self.job, self.ledger, self.plan
+        attempts = Attempts(ledger.receipts(self.run_id).read_all())
+        result = attempts.reconcile(plan.work, ledger.space_table, partial=ran.budget_spent)
+        outcome = self._outcome(result)
+        outcome.counts()
+        if outcome.changes_nothing():
+            return self._report(outcome, ran, resumed, None)
+        self._check_coverage(outcome)
+        carried = ledger.carrier(self.run_id).carry(result.moved, outcome.carried)
+        assets = pa.concat_tables([result.assets.cast(carried.assets.schema), carried.assets])
+        lease.check()
+        change = ledger.commit(self.run_id, assets, [*result.fragments, *carried.fragments], outcome.replaced)
+        self.clock.lap("publish")
+        report = self._report(outcome, ran, resumed, change.space_version)
+        uri = Layout(self.lake).report(job.corpus, self.run_id)
+        job.storage.put(uri, report.model_dump_json(indent=1).encode())
+        lease.check()
+        ledger.announce(change)
+        return report
+
+    def _outcome(self, result: Reconciled | None) -> Outcome:
+        return Outcome(self.plan, result, pl.DataFrame(pl.from_arrow(self.before)))
+
+    def _check_coverage(self, outcome: Outcome) -> None:
+        where = Layout(self.lake).quarantined(self.job.corpus, self.run_id)
+        try:
+            outcome.check_coverage(self.job.policy, where)
+        except CoverageError:
+            body = io.BytesIO()
+            outcome.quarantined.write_parquet(body)
+            self.job.storage.put(where, body.getvalue())
+            raise
+
+    def _report(self, outcome: Outcome, ran: Ran, resumed: int, version: int | None) -> RunReport:
+        job = self.job
         return RunReport(
-            run_id=run_id,
-            corpus=self.corpus,
-            lake=lake,
-            space=space.id,
-            model=space.card.model_id,
-            started_at=clock.started,
+            run_id=self.run_id,
+            corpus=job.corpus,
+            lake=self.lake,
+            space=job.space.id,
+            model=job.spec.card.model_id,
+            started_at=self.clock.started,
             finished_at=datetime.now(UTC),
-            counts=counts,
-            quarantine_reasons=reasons,
+            counts=outcome.counts(),
+            quarantine_reasons=outcome.reasons,
             published_version=version,
             resumed_segments=resumed,
-            seconds=clock.laps,
-            log="" if version is None else Layout(lake).log(self.corpus, run_id),
+            coverage=outcome.coverage,
+            budget_spent=ran.budget_spent,
+            actors=ran.actors,
+            seconds=self.clock.laps,
+            log="" if version is None else Layout(self.lake).log(job.corpus, self.run_id),
         )
-
-
-_DIFFED = ["uri", "source", "size", "etag", "status", "error_code"]
-
-
-def _same(result: Reconciled, assets: pa.Table) -> bool:
-    """Whether the run only found again what the corpus says already, such as an object that nobody may read."""
-    found = pl.DataFrame(pl.from_arrow(result.assets))
-    if found.filter(pl.col("status") == EMBEDDED).height:
-        return False
-    old = pl.DataFrame(pl.from_arrow(assets))
-    columns = ["uri", "size", "etag", "status", "error_code"]
-    return found.join(old, on=columns, how="anti", nulls_equal=True).is_empty()
 
 
 def _metadata_fields(listing: pa.Table) -> list[pa.Field]:
     if "metadata" not in listing.column_names:
         return []
     return list(listing.schema.field("metadata").type)
-
-
-def _count(plan: Plan, result: Reconciled | None) -> tuple[Counts, dict[str, int]]:
-    assets = pl.DataFrame(pl.from_arrow(result.assets if result else ASSETS.empty_table()))
-    embedded = assets.filter(pl.col("status") == EMBEDDED)
-    quarantined = assets.filter(pl.col("status") == QUARANTINED)
-    if plan.listed != plan.unchanged + embedded.height + quarantined.height:
-        raise LakeError(
-            f"assets do not add up: {plan.listed} listed, {embedded.height} embedded, "
-            f"{quarantined.height} quarantined, {plan.unchanged} unchanged"
-        )
-    reasons = quarantined.group_by("error_code").len().sort("error_code")
-    counts = Counts(
-        listed=plan.listed,
-        new=plan.new,
-        changed=plan.changed,
-        unchanged=plan.unchanged,
-        deleted=len(plan.deleted),
-        embedded=embedded.height,
-        quarantined=quarantined.height,
-        segments=int(embedded["segments"].sum()),
-        tokens=int(embedded["tokens"].sum()),
-    )
-    return counts, dict(reasons.iter_rows())
 
 
 class _Clock:

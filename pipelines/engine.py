@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -173,6 +174,14 @@ class _Stage:
         return done
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a dataflow ended: with so many actors, and whether it stopped at its budget."""
+
+    actors: int = 0
+    budget_spent: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataflow:
     """Read -> embed -> stage over a stream of shards."""
@@ -182,16 +191,29 @@ class Dataflow:
     stage: StageRows
     config: RunConfig
 
-    def run(self, shards: Iterable[pa.Table], assets: int, progress: Progress) -> None:
-        """Run the shards through the pool; progress is told several times a second."""
+    def run(
+        self, shards: Iterable[pa.Table], assets: int, progress: Progress, gpu_hours: float | None = None
+    ) -> Ran:
+        """Run the shards through the pool; progress is told several times a second.
+
+        Args:
+            shards: listing rows, one table for each decode task.
+            assets: how many rows they are.
+            progress: who watches.
+            gpu_hours: actor-hours after which the run stops early; what is staged by then stays.
+        """
         import ray
 
         resources = Resources.of(self.config)
         meter = ray.remote(num_cpus=0)(_Meter).remote() if progress.watches else None
         staged = self._dataset(list(shards), resources, meter)
+        seconds = None if gpu_hours is None else gpu_hours * 3600 / resources.actors
+        started = time.monotonic()
         with _watched(meter, assets, progress):
             for _ in staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                pass
+                if seconds is not None and time.monotonic() - started > seconds:
+                    return Ran(resources.actors, budget_spent=True)
+        return Ran(resources.actors)
 
     def _dataset(self, shards: list[pa.Table], resources: Resources, meter: Any) -> Any:
         import ray.data

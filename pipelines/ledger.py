@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import polars as pl
 import pyarrow as pa
 
 from operators.lake.layout import Layout
@@ -12,11 +14,11 @@ from operators.lake.log import CatalogLog
 from operators.lake.receipts import Receipts
 from operators.lake.tables import Table
 from operators.storage import Storage
-from pipelines.reconcile import Reconciled
+from pipelines.carry import Carrier
 from schemas.catalog import Catalog, Corpus, Opened, Published
 from schemas.errors import LakeError, ModelError, UsageError
 from schemas.space import Space
-from schemas.tables import ASSETS, space_schema
+from schemas.tables import ASSETS, METADATA_DIGEST, space_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +95,37 @@ class Ledger:
             at=datetime.now(UTC),
         )
 
-    def commit(self, run_id: str, result: Reconciled, replaced: list[str]) -> Published:
+    def carrier(self, run_id: str) -> Carrier:
+        """Copies vectors inside the space as this run found it."""
+        return Carrier(
+            space=self.space_table,
+            space_version=self.space_version,
+            assets=self.assets_table,
+            assets_version=self.entry.assets_version,
+            run_id=run_id,
+        )
+
+    def commit(self, run_id: str, assets: pa.Table, fragments: list[str], replaced: list[str]) -> Published:
         """Commit the run's rows in one version of each table. Nobody sees them before `announce`.
 
-        `replaced` are URIs whose old rows go: of changed and of deleted assets.
+        An earlier attempt that died after its commit may have ended otherwise, with an asset that failed then and
+        not now. So a commit is known by the run and by a digest of all outcomes, and one that differs is undone.
+
+        Args:
+            run_id: of the plan.
+            assets: final rows, in the columns of `ASSETS` without `run_id`.
+            fragments: staged for the space.
+            replaced: URIs whose old rows go, of changed, updated and deleted assets.
         """
-        space_version = self.space_table.commit(run_id, self.space_version, result.fragments, replaced)
+        attempt = f"{run_id}-{_digest(assets, replaced)}"
+        space_version = self.space_table.commit(attempt, self.space_version, fragments, replaced)
         base = self.entry.assets_version
-        assets_version = self.assets_table.landed(run_id, base)
+        assets_version = self.assets_table.landed(attempt, base)
         if assets_version is None:
-            count = result.assets.num_rows
-            rows = result.assets.append_column("run_id", pa.array([run_id] * count, pa.string()))
+            count = assets.num_rows
+            rows = assets.append_column("run_id", pa.array([run_id] * count, pa.string()))
             staged = self.assets_table.stage(rows.select(ASSETS.names).cast(ASSETS)) if count else []
-            assets_version = self.assets_table.commit(run_id, base, staged, replaced)
+            assets_version = self.assets_table.commit(attempt, base, staged, replaced)
         return Published(
             corpus=self.corpus,
             space=self.space.id,
@@ -123,6 +143,15 @@ class Ledger:
         """
         self.log.append(self.base, change)
         self.space_table.tag_live(change.space_version)
+
+
+def _digest(assets: pa.Table, replaced: list[str]) -> str:
+    """Of what decides the content of a commit: each asset's outcome, and what goes."""
+    columns = ["uri", "content_hash", METADATA_DIGEST, "status", "error_code", "segments"]
+    rows = pl.DataFrame(pl.from_arrow(assets.select(columns))).sort("uri")
+    state = hashlib.sha256(rows.write_csv().encode())
+    state.update("\n".join(sorted(replaced)).encode())
+    return state.hexdigest()[:16]
 
 
 def check_space(catalog: Catalog, corpus: str, space: Space, lake: str) -> None:

@@ -1,42 +1,60 @@
-"""Plan a run before it costs anything: what is new, changed, unchanged, deleted, and in which shards."""
+"""Plan a run before it costs anything: what is new, changed, moved, unchanged or gone."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
 
-from schemas.config import RunConfig
-from schemas.errors import RETRIED, SourceError
-from schemas.tables import LISTING, QUARANTINED, STAGED_COLUMN
+from pipelines.listing import Selector
+from schemas.config import Selection
+from schemas.errors import RETRIED
+from schemas.tables import DONORS_COLUMN, EMBEDDED, METADATA_DIGEST, QUARANTINED
 
-_IDENTITY = ("uri", "size", "etag")
-_LEAST_SHARDS = 16
+DIFFED = (
+    "uri",
+    "source",
+    "size",
+    "etag",
+    "status",
+    "error_code",
+    METADATA_DIGEST,
+    "content_hash",
+    "segments",
+)
+"""Columns of `assets` that a diff reads."""
+_MOST_DONORS = 4
+_SUFFIX = r"(\.[^./]*)$"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a run will do. `work` holds the listing rows to embed, in a canonical order.
 
-    `known` are the URIs of the work that the corpus holds already: their old rows go when the new ones come.
+    `updates` are listing rows whose bytes are known and whose metadata is new. `known` are the URIs of the work
+    that the corpus holds already: their old rows go when the new ones come. `corpus` counts the assets that the
+    corpus holds before the run.
     """
 
     work: pa.Table
+    updates: pa.Table
     known: list[str]
     deleted: list[str]
+    corpus: int
     listed: int
+    excluded: int
     new: int
     changed: int
     unchanged: int
+    deferred: int
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.work.num_rows and not self.deleted
+        return not self.work.num_rows and not self.updates.num_rows and not self.deleted
 
     def run_id(
         self, space_id: str, space_version: int, assets_version: int, grants: dict[str, tuple[str, ...]]
@@ -47,103 +65,114 @@ class Plan:
         """
         granted = json.dumps(grants, sort_keys=True)
         state = hashlib.sha256(f"{space_id}\n{space_version}\n{assets_version}\n{granted}\n".encode())
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, self.work.schema) as writer:
-            writer.write_table(self.work.combine_chunks())
-        state.update(sink.getvalue())
+        for table in (self.work, self.updates):
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table.combine_chunks())
+            state.update(sink.getvalue())
         state.update("\n".join(self.deleted).encode())
         return state.hexdigest()[:16]
 
 
-def combine(listings: list[pa.Table]) -> pa.Table:
-    """One listing of several sources.
-
-    Raises:
-        SourceError: an object is in two of them, or two manifests type a metadata column differently.
-    """
-    try:
-        table = pa.concat_tables([_flat(t) for t in listings], promote_options="default")
-    except pa.ArrowException as error:
-        raise SourceError(f"the manifests' metadata columns do not fit together: {error}") from error
-    repeated = pl.Series(table["uri"]).value_counts().filter(pl.col("count") > 1)
-    if repeated.height:
-        raise SourceError(f"{repeated.item(0, 0)} is in more than one source: name it once")
-    names = [name for name in table.column_names if name not in LISTING.names]
-    if not names:
-        return table
-    columns = [table[name].combine_chunks() for name in names]
-    metadata = pa.StructArray.from_arrays(columns, fields=[table.schema.field(name) for name in names])
-    return table.select(LISTING.names).append_column("metadata", metadata)
-
-
-def _flat(listing: pa.Table) -> pa.Table:
-    if "metadata" not in listing.column_names:
-        return listing
-    metadata = listing["metadata"].combine_chunks()
-    flat = listing.drop_columns(["metadata"])
-    for index, field in enumerate(metadata.type):
-        flat = flat.append_column(field, metadata.field(index))
-    return flat
-
-
-def diff(listing: pa.Table, assets: pa.Table, sources: list[str]) -> Plan:
-    """Compare a listing with the corpus' assets by uri, size and etag.
+def diff(
+    listing: pa.Table,
+    assets: pa.Table,
+    sources: list[str],
+    selection: Selection = Selection(),
+    forgotten: pl.Series | None = None,
+) -> Plan:
+    """Compare a listing with the corpus' assets by uri, size and etag, and by the digest of the metadata.
 
     An asset is deleted when one of `sources` listed it before and does not now; the same holds for what a
     folder inside one of `sources` listed. One quarantined for a reason outside its bytes counts as changed:
     it is tried again.
+
+    Args:
+        listing: what the sources hold now, as `pipelines.listing.combine` returns it.
+        assets: the columns `DIFFED` of the corpus' assets.
+        sources: what was listed.
+        selection: which assets to look at.
+        forgotten: bool for each row of the listing: erased on purpose, not to be embedded again.
     """
-    now = pl.DataFrame(pl.from_arrow(listing.select(_IDENTITY)))
-    old = pl.DataFrame(pl.from_arrow(assets.select([*_IDENTITY, "source", "status", "error_code"])))
-    joined = now.with_row_index("row").join(old, on="uri", how="left", suffix="_old", maintain_order="left")
+    selector = Selector(selection)
+    old = pl.DataFrame(pl.from_arrow(assets.select(DIFFED)))
+    joined = _joined(listing, old, selector, forgotten)
+    known, todo = pl.col("status").is_not_null(), pl.col("todo")
+    work = joined.filter(todo).sort("uri")
+    taken = work.head(selection.max_assets or work.height)
+    updates = joined.filter(pl.col("update")).sort("uri")
+    gone = old.filter(_owned(sources) & selector.by_name()).join(joined, on="uri", how="anti")
+    return Plan(
+        work=_with_donors(listing.take(taken["row"].to_arrow()).combine_chunks(), old, selection),
+        updates=listing.take(updates["row"].to_arrow()).combine_chunks(),
+        known=taken.filter(known)["uri"].to_list(),
+        deleted=sorted(gone["uri"]),
+        corpus=old.height,
+        listed=joined.height,
+        excluded=joined.filter(~pl.col("chosen")).height,
+        new=taken.filter(~known).height,
+        changed=taken.filter(known).height,
+        unchanged=joined.filter(pl.col("chosen") & ~todo & ~pl.col("update")).height,
+        deferred=work.height - taken.height,
+    )
+
+
+def _joined(
+    listing: pa.Table, old: pl.DataFrame, selector: Selector, forgotten: pl.Series | None
+) -> pl.DataFrame:
+    """The listing beside the corpus: `row` in the listing, the old status, and what is to be done."""
+    columns = ["uri", "size", "etag", "mtime", METADATA_DIGEST]
+    now = pl.DataFrame(pl.from_arrow(listing.select(columns))).with_row_index("row")
+    now = now.with_columns(forgotten=pl.lit(False) if forgotten is None else forgotten)
     known = pl.col("status").is_not_null()
     same = pl.col("size").eq_missing(pl.col("size_old")) & pl.col("etag").eq_missing(pl.col("etag_old"))
-    retry = (pl.col("status") == QUARANTINED) & pl.col("error_code").is_in([str(c) for c in RETRIED])
-    unchanged = known & same & ~retry.fill_null(False)
-    todo = joined.filter(~unchanged).sort("uri")
+    retried = (pl.col("status") == QUARANTINED) & pl.col("error_code").is_in([str(c) for c in RETRIED])
+    fresh = known & same & ~retried.fill_null(False) & ~pl.lit(selector.selection.full)
+    edited = ~pl.col(METADATA_DIGEST).eq_missing(pl.col(f"{METADATA_DIGEST}_old"))
+    named = selector.by_name() & ~pl.col("forgotten")
+    return (
+        now.join(
+            old.drop("source", "content_hash", "segments"),
+            on="uri",
+            how="left",
+            suffix="_old",
+            maintain_order="left",
+        )
+        .with_columns(chosen=named & (selector.by_time() | fresh))
+        .with_columns(
+            todo=pl.col("chosen") & ~fresh,
+            update=pl.col("chosen") & fresh & edited & (pl.col("status") == EMBEDDED).fill_null(False),
+        )
+        .select("row", "uri", "status", "chosen", "todo", "update")
+    )
+
+
+def _owned(sources: list[str]) -> pl.Expr:
     by_folder = pl.col("uri").str.starts_with(pl.col("source") + "/")
     inside = pl.any_horizontal(pl.col("source").str.starts_with(source + "/") for source in sources)
-    owned = pl.col("source").is_in(sources) | (by_folder & inside)
-    gone = old.filter(owned).join(now, on="uri", how="anti")
-    return Plan(
-        work=listing.take(todo["row"].to_arrow()).combine_chunks(),
-        known=todo.filter(known)["uri"].to_list(),
-        deleted=sorted(gone["uri"]),
-        listed=now.height,
-        new=joined.filter(~known).height,
-        changed=joined.filter(known & ~unchanged).height,
-        unchanged=joined.filter(unchanged).height,
-    )
+    return pl.col("source").is_in(sources) | (by_folder & inside)
 
 
-def shards(work: pa.Table, config: RunConfig) -> Iterator[pa.Table]:
-    """The work in decode tasks: bounded in assets and bytes, small enough that every worker gets some.
+def _with_donors(work: pa.Table, old: pl.DataFrame, selection: Selection) -> pa.Table:
+    """The work with the content hashes of embedded assets that could be the same bytes elsewhere.
 
-    Rows are spread by a hash of their URI, so that the shards' costs are alike whatever the folders hold.
+    Those with the same etag come first (a copy on S3, a rename on disk); without one, the few of the same size.
     """
-    if not work.num_rows:
-        return
-    order = (
-        pl.DataFrame({"key": pl.Series(work["uri"]).hash(seed=0)}).with_row_index("row").sort("key")["row"]
+    suffix = pl.col("uri").str.extract(_SUFFIX).fill_null("").str.to_lowercase().alias("suffix")
+    wanted = pl.DataFrame(pl.from_arrow(work.select(["uri", "size", "etag"]))).with_columns(suffix)
+    alike = (
+        old.lazy()
+        .filter((pl.col("status") == EMBEDDED) & (pl.col("segments") > 0) & pl.lit(not selection.full))
+        .select("size", "etag", "content_hash", suffix)
+        .join(wanted.lazy().filter(pl.col("size") > 0), on=["size", "suffix"], how="semi")
+        .collect()
     )
-    spread = work.take(order.to_arrow()).combine_chunks()
-    most = max(1, min(config.shard_assets, -(-work.num_rows // _LEAST_SHARDS)))
-    sizes = spread["size"].fill_null(0).to_pylist()
-    start, held = 0, 0
-    for index, size in enumerate(sizes):
-        full = index - start == most or (held and held + size > config.shard_bytes)
-        if full:
-            yield spread.slice(start, index - start)
-            start, held = index, 0
-        held += size
-    yield spread.slice(start)
-
-
-def with_staged(work: pa.Table, staged: pl.DataFrame) -> pa.Table:
-    """The work with the ids of segments that an earlier attempt has staged, as a list column."""
-    lists = staged.group_by("uri").agg(pl.col("segment_id").alias(STAGED_COLUMN))
-    rows = pl.DataFrame({"uri": pl.Series(work["uri"])}).join(
-        lists, on="uri", how="left", maintain_order="left"
+    hashes = pl.col("content_hash").unique().sort()
+    by_etag = alike.group_by("size", "suffix", "etag").agg(hashes.head(_MOST_DONORS).alias("by_etag"))
+    by_size = alike.group_by("size", "suffix").agg(hashes.alias("by_size"))
+    by_size = by_size.filter(pl.col("by_size").list.len() <= _MOST_DONORS)
+    found = wanted.join(by_etag, on=["size", "suffix", "etag"], how="left", maintain_order="left").join(
+        by_size, on=["size", "suffix"], how="left", maintain_order="left"
     )
-    column = rows[STAGED_COLUMN].to_arrow().cast(pa.list_(pa.string()))
-    return work.append_column(STAGED_COLUMN, column)
+    column = found.select(pl.coalesce("by_etag", "by_size")).to_series().to_arrow()
+    return work.append_column(DONORS_COLUMN, column.cast(pa.list_(pa.string())))

@@ -12,16 +12,21 @@ import pyarrow.compute as pc
 from operators.lake.receipts import RECEIPT, Receipt
 from operators.lake.tables import Table
 from schemas.errors import RETRIED, LakeError
-from schemas.tables import ASSET_KIND, ASSETS, EMBEDDED, QUARANTINED, SEGMENT_KIND
+from schemas.tables import ASSET_KIND, ASSETS, EMBEDDED, METADATA_DIGEST, MOVED, QUARANTINED, SEGMENT_KIND
 
 _ERROR = ("stage", "code", "detail")
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What a run's receipts add up to: each planned asset's final row, and the fragments to commit."""
+    """What a run's receipts add up to.
+
+    `assets` are final rows (without `run_id`) of what was embedded or quarantined, `moved` the `uri` and
+    `content_hash` of what takes the vectors of a known asset, `fragments` those to commit.
+    """
 
     assets: pa.Table
+    moved: pl.DataFrame
     fragments: list[str]
 
 
@@ -79,7 +84,7 @@ class Attempts:
                 status=pl.when(broken).then(pl.lit(QUARANTINED)).otherwise("status"),
                 **{f"error_{c}": pl.when(broken).then(f"failed_{c}").otherwise(f"error_{c}") for c in _ERROR},
                 complete=broken
-                | (pl.col("status") == QUARANTINED)
+                | pl.col("status").is_in([QUARANTINED, MOVED])
                 | (pl.col("segments") == pl.col("staged").fill_null(0)),
             )
             .sort("complete", pl.col("status") == EMBEDDED, descending=True, maintain_order=True)
@@ -100,34 +105,43 @@ class Attempts:
         )
         return work.take(left["row"].to_arrow()), self.staged().join(left, on="uri", how="semi")
 
-    def reconcile(self, work: pa.Table, table: Table) -> Reconciled:
+    def reconcile(self, work: pa.Table, table: Table, partial: bool = False) -> Reconciled:
         """Final rows and fragments; a row that was staged twice or belongs to no published asset is cut out.
+
+        Args:
+            work: the plan's listing rows.
+            table: the space that the fragments were staged for.
+            partial: the run stopped early on purpose, so assets without outcome are left to the next one.
 
         Raises:
             LakeError: a planned asset has no outcome (I2), so nothing may be published.
         """
-        planned = pl.DataFrame({"uri": pl.Series(work["uri"])})
-        ended = self.outcomes().join(planned, on="uri", how="semi").filter("complete")
-        if ended.height != planned.height:
+        planned = pl.DataFrame(pl.from_arrow(work.select(["uri", METADATA_DIGEST])))
+        ended = self.outcomes().join(planned, on="uri").filter("complete")
+        if ended.height != planned.height and not partial:
             lost = planned.join(ended, on="uri", how="anti")
             raise LakeError(
                 f"{lost.height} assets have no outcome, {lost.item(0, 0)} first: nothing was published; "
                 f"run the same command again to continue"
             )
-        embedded = ended.filter(pl.col("status") == EMBEDDED)
-        wanted = self.staged().join(embedded, on=["uri", "content_hash"], how="semi")
+        is_embedded = pl.col("status") == EMBEDDED
+        wanted = self.staged().join(ended.filter(is_embedded), on=["uri", "content_hash"], how="semi")
         by_receipt = wanted.partition_by("receipt", as_dict=True)
         fragments = [
             kept
             for (index,), rows in sorted(by_receipt.items())
             for kept in _kept(self.receipts[index], rows, table)
         ]
-        is_embedded = pl.col("status") == EMBEDDED
-        final = ended.with_columns(
-            segments=pl.when(is_embedded).then("segments").otherwise(0),
-            tokens=pl.when(is_embedded).then("staged_tokens").otherwise(0).fill_null(0),
-        ).select([name for name in ASSETS.names if name != "run_id"])
-        return Reconciled(final.to_arrow(), fragments)
+        final = (
+            ended.filter(pl.col("status") != MOVED)
+            .with_columns(
+                segments=pl.when(is_embedded).then("segments").otherwise(0),
+                tokens=pl.when(is_embedded).then("staged_tokens").otherwise(0).fill_null(0),
+            )
+            .select([name for name in ASSETS.names if name != "run_id"])
+        )
+        moved = ended.filter(pl.col("status") == MOVED).select("uri", "content_hash")
+        return Reconciled(final.to_arrow(), moved, fragments)
 
 
 def _kept(receipt: Receipt, keep: pl.DataFrame, table: Table) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.card import Frozen
 
@@ -13,6 +13,10 @@ class StorageConfig(Frozen):
     endpoint_url: str | None = None
     region: str | None = None
     anonymous: bool = False
+    attempts: int = Field(default=6, ge=1, description="tries of one request, the first included")
+    retry_seconds: float = Field(default=60, gt=0, description="no try of a request starts later than this")
+    timeout_seconds: float = Field(default=30, gt=0, description="without a byte, until a try is given up")
+    concurrency: int = Field(default=32, gt=0, description="requests of one process at a time")
 
 
 class RunConfig(Frozen):
@@ -26,6 +30,34 @@ class RunConfig(Frozen):
     stage_rows: int = Field(default=1024, gt=0, description="segments of one staged fragment, about")
 
 
+class Selection(Frozen):
+    """Which of the listed assets a run looks at. What it does not look at stays as it is, deleted or not.
+
+    A glob knows `*` (folders too) and `?`, and fits the whole URI or what follows any `/` of it.
+    """
+
+    full: bool = Field(default=False, description="embed everything again, changed or not")
+    since: AwareDatetime | None = Field(default=None, description="only what was modified since")
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_assets: int | None = Field(default=None, gt=0, description="so many assets, the rest next time")
+
+
+class Policy(Frozen):
+    """What a run may spend, and when it refuses to publish."""
+
+    coverage_floor: float = Field(
+        default=0.98, ge=0, le=1, description="least share of the assets tried that must have got vectors"
+    )
+    max_deleted: float = Field(
+        default=0.5, ge=0, le=1, description="largest share of the corpus' assets that one run may delete"
+    )
+    budget_gpu_hours: float | None = Field(
+        default=None, gt=0, description="actor-hours of the embedding pool, the rest next time"
+    )
+    wait_minutes: float = Field(default=0, ge=0, description="how long to wait for another run of the corpus")
+
+
 class Config(Frozen):
     """`embedlake.yaml`; every key is a default that the environment and the flags override."""
 
@@ -37,3 +69,4 @@ class Config(Frozen):
     ray_address: str | None = None
     storage: StorageConfig = StorageConfig()
     run: RunConfig = RunConfig()
+    policy: Policy = Policy()

@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     LAKE = 4
     MODEL = 5
     CONFLICT = 6
+    COVERAGE = 7
     INTERRUPTED = 130
 
 
@@ -49,9 +50,15 @@ class ModelError(EmbedlakeError):
 
 
 class ConflictError(EmbedlakeError):
-    """Another run published first; nothing of this one was published."""
+    """Another run holds the corpus or published first; nothing of this one was published."""
 
     exit_code = ExitCode.CONFLICT
+
+
+class CoverageError(EmbedlakeError):
+    """A run that is staged but refuses to publish: too many assets failed, or too many would be deleted."""
+
+    exit_code = ExitCode.COVERAGE
 
 
 class Interrupted(EmbedlakeError):

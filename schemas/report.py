@@ -8,21 +8,49 @@ from schemas.card import Frozen
 
 
 class Counts(Frozen):
-    """Assets of one run. `listed = unchanged + embedded + quarantined` holds for every finished run (I2)."""
+    """Assets of one run. For every finished run (I2)
+
+    `listed = excluded + unchanged + updated + embedded + moved + quarantined + deferred`.
+
+    `new` and `changed` were planned to be embedded. `moved` took the vectors of an asset with the same bytes,
+    `updated` got other metadata and kept its vectors, `deferred` is left to the next run, `excluded` is out of the
+    run's selection.
+    """
 
     listed: int = 0
+    excluded: int = 0
     new: int = 0
     changed: int = 0
     unchanged: int = 0
+    updated: int = 0
     deleted: int = 0
     embedded: int = 0
+    moved: int = 0
     quarantined: int = 0
+    deferred: int = 0
     segments: int = 0
     tokens: int = 0
 
+    @property
+    def ended(self) -> int:
+        """Listed assets whose fate is known; `listed` when nothing was lost."""
+        return (
+            self.excluded
+            + self.unchanged
+            + self.updated
+            + self.embedded
+            + self.moved
+            + self.quarantined
+            + self.deferred
+        )
+
 
 class RunReport(Frozen):
-    """One run over one corpus. `published_version` is None when nothing had changed."""
+    """One run over one corpus. `published_version` is None when nothing had changed.
+
+    `coverage` is the share of the assets tried that have vectors now, None when none was tried; `budget_spent`
+    says that the run stopped at its budget.
+    """
 
     run_id: str
     corpus: str
@@ -35,5 +63,8 @@ class RunReport(Frozen):
     quarantine_reasons: dict[str, int]
     published_version: int | None
     resumed_segments: int = 0
+    coverage: float | None = None
+    budget_spent: bool = False
+    actors: int = 0
     seconds: dict[str, float]
     log: str

@@ -27,6 +27,12 @@ interleaved document that came inside a manifest instead of as an object of its 
 STAGED_COLUMN = "staged"
 """Optional on listing rows: ids of the asset's segments that an earlier attempt of the run has staged."""
 
+DONORS_COLUMN = "donors"
+"""Optional on listing rows: content hashes of embedded assets of the same size and suffix. An object that has one
+of them is not embedded again: it takes the donor's vectors."""
+
+METADATA_DIGEST = "metadata_digest"
+
 ASSETS = pa.schema(
     [
         pa.field("uri", pa.string(), nullable=False),
@@ -34,6 +40,7 @@ ASSETS = pa.schema(
         pa.field("size", pa.int64()),
         pa.field("etag", pa.string()),
         pa.field("mtime", TIMESTAMP),
+        pa.field(METADATA_DIGEST, pa.string()),
         pa.field("content_hash", pa.string()),
         pa.field("modality", pa.string()),
         pa.field("media_type", pa.string()),
@@ -46,10 +53,13 @@ ASSETS = pa.schema(
         pa.field("run_id", pa.string(), nullable=False),
     ]
 )
-"""One row per source object: what became of it. `status` is `embedded` or `quarantined`."""
+"""One row per source object: what became of it. `status` is `embedded` or `quarantined`; `metadata_digest` tells
+whether a manifest has other values for it by now."""
 
 EMBEDDED = "embedded"
 QUARANTINED = "quarantined"
+MOVED = "moved"
+"""In receipts only: an object whose bytes were found to be those of an embedded asset."""
 
 LOCATOR = [
     pa.field("page", pa.int32()),
@@ -84,11 +94,13 @@ PART = pa.struct(
 SEGMENT_KIND = "segment"
 ASSET_KIND = "asset"
 
+_NOT_READ = ("modality", "tokens", "run_id", METADATA_DIGEST)
+
 PREPARED = pa.schema(
     [
         pa.field("kind", pa.string(), nullable=False),
         *(f.with_nullable(True) for f in SEGMENT if f.name != "uri"),
-        *(f.with_nullable(f.name != "uri") for f in ASSETS if f.name not in ("modality", "tokens", "run_id")),
+        *(f.with_nullable(f.name != "uri") for f in ASSETS if f.name not in _NOT_READ),
         pa.field("parts", pa.list_(PART)),
     ]
 )

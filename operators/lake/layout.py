@@ -41,3 +41,11 @@ class Layout:
     def receipts(self, corpus: str, run_id: str) -> str:
         """The folder of a run's receipts."""
         return join(self.runs(corpus), run_id, "receipts")
+
+    def lease(self, corpus: str) -> str:
+        """The folder of a corpus' lease."""
+        return join(self.lake, corpus, "lease")
+
+    def quarantined(self, corpus: str, run_id: str) -> str:
+        """What a run that refused to publish would have quarantined."""
+        return join(self.runs(corpus), run_id, "quarantined.parquet")

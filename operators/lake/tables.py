@@ -11,7 +11,7 @@ import lance.commit
 import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
-from operators.lake.deletion import Uris, delete_assets
+from operators.lake.deletion import Deletion, Uris, delete_assets
 from operators.storage import Storage
 from schemas.errors import ConflictError, LakeError
 
@@ -86,8 +86,7 @@ class Table:
         """
         head = self.open()
         for version in range(head.version, base, -1):
-            transaction = head.read_transaction(version)
-            properties = (transaction.transaction_properties if transaction else None) or {}
+            properties = _properties(head, version)
             alone = properties.get(BASE_PROPERTY) == str(version - 1)
             if properties.get(RUN_PROPERTY) == run_id and alone:
                 return version
@@ -108,14 +107,22 @@ class Table:
             return version
         if not fragments and not len(dropped_uris):
             return base
-        head = self.open()
-        if head.version != base:
-            head = self.restore(base)
+        head = self.on_top(base)
         gone = delete_assets(head, dropped_uris)
+        return self.replace(head, gone, [FragmentMetadata.from_json(text) for text in fragments], run_id)
+
+    def replace(
+        self, head: lance.LanceDataset, gone: Deletion, new: list[FragmentMetadata], run_id: str
+    ) -> int:
+        """Commit a deletion and new fragments on `head`, as the version after it.
+
+        Raises:
+            ConflictError: another writer committed at the same time.
+        """
         operation = lance.LanceOperation.Update(
             removed_fragment_ids=gone.removed,
             updated_fragments=gone.updated,
-            new_fragments=[FragmentMetadata.from_json(text) for text in fragments],
+            new_fragments=new,
             fields_modified=[],
         )
         properties = {RUN_PROPERTY: run_id, BASE_PROPERTY: str(head.version)}
@@ -127,10 +134,21 @@ class Table:
                 self.uri, transaction, read_version=head.version, storage_options=self.options
             )
         except lance.commit.CommitConflictError as error:
-            raise _conflict(self.uri) from error
+            raise conflict(self.uri) from error
         if done.version != head.version + 1:
-            raise _conflict(self.uri)
+            raise conflict(self.uri)
         return int(done.version)
+
+    def runs_between(self, base: int, version: int) -> list[str]:
+        """The runs that committed after version `base`, up to `version`."""
+        head = self.open(version)
+        found = [_properties(head, v).get(RUN_PROPERTY) for v in range(base + 1, version + 1)]
+        return [run_id for run_id in found if run_id is not None]
+
+    def on_top(self, version: int) -> lance.LanceDataset:
+        """The newest version, once its content is that of `version`: what a dead writer left above is undone."""
+        head = self.open()
+        return head if head.version == version else self.restore(version)
 
     def restore(self, version: int) -> lance.LanceDataset:
         """The table with a newest version whose content is that of `version`."""
@@ -149,7 +167,16 @@ class Table:
             tags.create(LIVE_TAG, version)
 
 
-def _conflict(uri: str) -> ConflictError:
+def _properties(head: lance.LanceDataset, version: int) -> dict[str, str]:
+    try:
+        transaction = head.read_transaction(version)
+    except TypeError:  # pylance 14 cannot read back a compaction of an indexed table; no run makes one
+        return {}
+    return (transaction.transaction_properties if transaction else None) or {}
+
+
+def conflict(uri: str) -> ConflictError:
+    """Another writer was at the same table."""
     return ConflictError(
         f"another run committed to {uri} at the same time; nothing was published: run it again"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from operators.storage import Storage, join
@@ -17,12 +19,13 @@ from pipelines.query import Query, Searcher
 from pipelines.reader import LakeReader
 from pipelines.sql import query
 from schemas.card import Modality
-from schemas.config import RunConfig
-from schemas.errors import LakeError, ModelError, UsageError
+from schemas.config import Policy, RunConfig, Selection
+from schemas.errors import CoverageError, LakeError, ModelError, UsageError
 from schemas.recipe import Recipe, TextRecipe
 from schemas.report import RunReport
 from schemas.space import Space
 from tests.models.hashed import HashSpec
+from tests.models.slow import SlowSpec
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -46,6 +49,7 @@ def job(lake: str, *sources: str, **changes: Any) -> EmbedJob:
             "spec": MODEL,
             "corpus": "c",
             "config": config,
+            "policy": Policy(coverage_floor=0),
             **changes,
         }
     )
@@ -141,13 +145,145 @@ def test_metadata_of_a_manifest_becomes_columns_and_later_ones_are_added(place: 
     assert rows(lake, "year") == [(1999,), (2001,)]
     put(join(place, "in"), {"m.csv": "uri,year,who\na.txt,1999,x\nb.md,2001,y\ndeep/c.txt,2003,z\n"})
     report = job(lake, manifest).run()
-    assert (report.counts.new, report.counts.unchanged) == (1, 2)
-    assert rows(lake, "year", "who") == [(1999, None), (2001, None), (2003, "z")]
+    assert (report.counts.new, report.counts.updated, report.counts.unchanged) == (1, 2, 0)
+    assert rows(lake, "year", "who") == [(1999, "x"), (2001, "y"), (2003, "z")]
     put(join(place, "in"), {"m.csv": "uri,year\na.txt,soon\n"})
     with pytest.raises(
         UsageError, match="metadata column 'year' is string in the manifest and int64 in the lake"
     ):
         job(lake, manifest).run()
+
+
+def test_edited_metadata_keeps_the_vectors(place: str) -> None:
+    put(join(place, "in"), {**TEXTS, "m.csv": "uri,year\na.txt,1999\nb.md,2001\ndeep/c.txt,2002\n"})
+    lake, manifest = join(place, "lake"), join(place, "in", "m.csv")
+    job(lake, manifest).run()
+    columns = ("uri", "segment_id", "text", "year", "embedding_32", "embedding_8")
+    before = rows(lake, *columns)
+    put(join(place, "in"), {"m.csv": "uri,year\na.txt,1950\nb.md,2001\ndeep/c.txt,\n"})
+    report = job(lake, manifest).run()
+    c = report.counts
+    assert (c.updated, c.unchanged, c.embedded, c.new, c.changed) == (2, 1, 0, 0, 0)
+    years = {"a.txt": 1950, "b.md": 2001, "c.txt": None}
+    assert rows(lake, *columns) == [(*r[:3], years[Path(r[0]).name], *r[4:]) for r in before]
+    assert job(lake, manifest).run().published_version is None
+
+
+def test_a_moved_or_copied_asset_takes_its_vectors_along(place: str) -> None:
+    source, lake = (
+        put(join(place, "in"), {**TEXTS, "long.txt": "the cat sat on the mat. " * 300}),
+        join(place, "lake"),
+    )
+    job(lake, source).run()
+    columns = ("segment_id", "ordinal", "text", "char_start", "embedding_32")
+    before = [r[1:] for r in rows(lake, "uri", *columns) if r[0].endswith("long.txt")]
+    fs, path = Storage().filesystem(source)
+    fs.mv(f"{path}/long.txt", f"{path}/moved.txt")
+    fs.copy(f"{path}/a.txt", f"{path}/copy.txt")
+    put(source, {"same-size.txt": "the cow sat on the mat"})
+    c = job(lake, source, spec=HashSpec()).run().counts
+    assert (c.new, c.moved, c.embedded, c.deleted, c.unchanged) == (3, 2, 1, 1, 3)
+    after = rows(lake, "uri", *columns)
+    assert [r[1:] for r in after if r[0].endswith("moved.txt")] == before
+    texts = {Path(r[0]).name: r[3] for r in after}
+    assert (texts["copy.txt"], texts["same-size.txt"]) == ("the cat sat on the mat", "the cow sat on the mat")
+    found = query(
+        LakeReader.open(lake), "SELECT uri, status, modality, segments, tokens FROM assets ORDER BY uri"
+    )
+    moved = next(r for r in found.to_pylist() if r["uri"].endswith("moved.txt"))
+    assert (moved["status"], moved["modality"], moved["segments"]) == ("embedded", "text", len(before))
+    assert job(lake, source).run().published_version is None
+
+
+def test_below_the_coverage_floor_the_run_is_staged_and_refuses_to_publish(place: str) -> None:
+    source, lake = put(join(place, "in"), {**TEXTS, "nan.txt": "infinite"}), join(place, "lake")
+    with pytest.raises(
+        CoverageError, match=r"75\.0% .* less than --coverage-floor 0\.98 \(1 x vector_not_finite\)"
+    ) as e:
+        job(lake, source, policy=Policy()).run()
+    assert rows(lake, "uri") == []
+    where = str(e.value).split("look at ")[1].split(",")[0]
+    assert pa.parquet.read_table(io.BytesIO(Storage().read(where)))["uri"].to_pylist() == [
+        join(source, "nan.txt")
+    ]
+    report = job(lake, source, policy=Policy(coverage_floor=0.75)).run()
+    assert (report.counts.embedded, report.resumed_segments, report.coverage) == (3, 3, 0.75)
+    put(source, {"new.txt": "a new note"})
+    again = job(lake, source, policy=Policy()).run()
+    assert again.coverage == 1, "what failed before is not held against a later run"
+
+
+def test_a_source_that_looks_empty_does_not_empty_the_corpus(place: str) -> None:
+    source, lake = put(join(place, "in"), {f"{n}.txt": f"note {n}" for n in range(12)}), join(place, "lake")
+    job(lake, source).run()
+    fs, path = Storage().filesystem(source)
+    for n in range(11):
+        fs.rm(f"{path}/{n}.txt")
+    with pytest.raises(CoverageError, match=r"11 of the corpus' 12 assets are no longer in their sources"):
+        job(lake, source).run()
+    assert len(rows(lake, "uri")) == 12
+    assert job(lake, source, policy=Policy(max_deleted=1)).run().counts.deleted == 11
+
+
+def test_a_limited_run_continues_the_next_time(place: str) -> None:
+    source, lake = put(join(place, "in"), {f"{n}.txt": f"note {n}" for n in range(5)}), join(place, "lake")
+    counts = [job(lake, source, selection=Selection(max_assets=2)).run().counts for _ in range(4)]
+    assert [(c.embedded, c.deferred, c.unchanged) for c in counts] == [
+        (2, 3, 0),
+        (2, 1, 2),
+        (1, 0, 4),
+        (0, 0, 5),
+    ]
+    assert len(rows(lake, "uri")) == 5
+
+
+def test_a_run_stops_at_its_budget_publishes_what_it_has_and_continues_the_next_time(tmp_path: Path) -> None:
+    source, lake = put(f"{tmp_path}/in", {f"{n:02d}.txt": f"note {n}" for n in range(40)}), f"{tmp_path}/lake"
+    policy = Policy(budget_gpu_hours=2 / 3600)
+    config = RunConfig(actors=1, stage_rows=2, shard_assets=2)
+    first = job(lake, source, spec=SlowSpec(), config=config, policy=policy).run()
+    c = first.counts
+    assert first.budget_spent
+    assert 0 < c.embedded < 40
+    assert c.embedded + c.deferred == 40
+    assert len(rows(lake, "uri")) == c.embedded
+    second = job(lake, source, config=config).run().counts
+    assert (second.embedded, second.unchanged, second.deferred) == (40 - c.embedded, c.embedded, 0)
+
+
+def test_everything_is_embedded_again_on_request(place: str) -> None:
+    source, lake = put(join(place, "in"), TEXTS), join(place, "lake")
+    first = job(lake, source).run()
+    before = rows(lake, "uri", "segment_id", "embedding_32")
+    again = job(lake, source, selection=Selection(full=True)).run()
+    assert (again.counts.embedded, again.counts.unchanged) == (3, 0)
+    assert rows(lake, "uri", "segment_id", "embedding_32") == before
+    assert {r for (r,) in rows(lake, "run_id")} == {again.run_id} != {first.run_id}
+
+
+def test_an_asset_that_failed_before_a_crash_in_the_commit_and_not_after_is_published_whole(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from operators.lake.log import CatalogLog
+    from schemas.catalog import Published
+
+    source = put(join(place, "in"), {**TEXTS, "m.csv": "uri\na.txt\nlate.txt\n"})
+    lake, manifest = join(place, "lake"), join(source, "m.csv")
+    append = CatalogLog.append
+
+    def die(self: CatalogLog, base: Any, change: Any) -> Any:
+        if isinstance(change, Published):
+            raise RuntimeError("power cut")
+        return append(self, base, change)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CatalogLog, "append", die)
+        with pytest.raises(RuntimeError, match="power cut"):
+            job(lake, manifest, sources=(manifest,)).run()
+    put(source, {"late.txt": "it came late"})
+    report = job(lake, manifest).run()
+    assert report.counts.embedded == 2
+    assert [Path(uri).name for (uri,) in rows(lake, "uri")] == ["a.txt", "late.txt"]
 
 
 def test_a_manifest_cannot_read_what_was_not_allowed(tmp_path: Path) -> None:

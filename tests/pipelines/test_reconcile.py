@@ -16,6 +16,7 @@ from operators.lake.tables import Table
 from operators.storage import Storage, join
 from pipelines.reconcile import Attempts
 from schemas.errors import LakeError
+from schemas.tables import METADATA_DIGEST
 
 ROWS = pa.schema([pa.field("uri", pa.string()), pa.field("segment_id", pa.string())])
 
@@ -46,7 +47,8 @@ def receipt(name: str, rows: list[dict[str, Any]], fragments: list[str] | None =
 
 
 def work(*uris: str) -> pa.Table:
-    return pa.table({"uri": list(uris)})
+    nothing = pa.nulls(len(uris), pa.string())
+    return pa.table({"uri": list(uris), METADATA_DIGEST: nothing})
 
 
 @pytest.fixture
@@ -139,6 +141,23 @@ def test_rows_of_an_older_content_do_not_count(table: Table) -> None:
         staged(table, "r2", [segment("a", "new", content="h2"), outcome("a", 1, content="h2")]),
     ]
     assert published(table, receipts, "a") == [("a", "new")]
+
+
+def test_a_run_that_stopped_on_purpose_publishes_what_has_ended(table: Table) -> None:
+    receipts = [staged(table, "r1", [segment("a", "1"), outcome("a", 1), segment("b", "1"), outcome("b", 2)])]
+    result = Attempts(receipts).reconcile(work("a", "b", "c"), table, partial=True)
+    assert result.assets.column("uri").to_pylist() == ["a"]
+    version = table.commit("run", 1, result.fragments, [])
+    assert table.open(version).to_table()["uri"].to_pylist() == ["a"]
+
+
+def test_an_asset_with_a_known_content_is_moved_and_has_no_fragment(table: Table) -> None:
+    moved = {**outcome("b", 0), "status": "moved"}
+    receipts = [staged(table, "r1", [segment("a", "1"), outcome("a", 1), moved])]
+    result = Attempts(receipts).reconcile(work("a", "b"), table)
+    assert result.assets.column("uri").to_pylist() == ["a"]
+    assert result.moved.rows() == [("b", "h")]
+    assert Attempts(receipts).remaining(work("a", "b"))[0].num_rows == 0
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,149 @@
+"""What a run came to: its counts, and whether that is good enough to publish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from pipelines.plan import Plan
+from pipelines.reconcile import Reconciled
+from schemas.config import Policy
+from schemas.errors import CoverageError, ErrorCode, LakeError
+from schemas.report import Counts
+from schemas.tables import EMBEDDED, QUARANTINED
+
+_FEW = 10
+"""So few deletions are never refused."""
+_NOT_COVERABLE = (str(ErrorCode.UNSUPPORTED), str(ErrorCode.MODALITY))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A plan and what its receipts add up to; `before` holds `uri`, `status` and `error_code` of the corpus."""
+
+    plan: Plan
+    result: Reconciled | None
+    before: pl.DataFrame
+
+    @property
+    def assets(self) -> pl.DataFrame:
+        """Final rows of what was embedded or quarantined."""
+        empty = {"uri": pl.String, "status": pl.String, "error_code": pl.String}
+        if self.result is None:
+            return pl.DataFrame(schema={**empty, "segments": pl.Int32, "tokens": pl.Int64})
+        return pl.DataFrame(pl.from_arrow(self.result.assets))
+
+    @property
+    def quarantined(self) -> pl.DataFrame:
+        """Final rows of the quarantined."""
+        return self.assets.filter(pl.col("status") == QUARANTINED)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many assets were quarantined for each reason."""
+        return dict(self.quarantined.group_by("error_code").len().sort("error_code").iter_rows())
+
+    @property
+    def replaced(self) -> list[str]:
+        """Assets whose old rows go: changed, updated, deleted."""
+        ended = set(self.assets["uri"])
+        ended |= set(self.result.moved["uri"]) if self.result else set()
+        known = [uri for uri in self.plan.known if uri in ended]
+        return [*known, *self.plan.updates["uri"].to_pylist(), *self.plan.deleted]
+
+    @property
+    def carried(self) -> pa.Table:
+        """Listing rows of assets whose vectors are copied."""
+        moved = self.result.moved["uri"].to_list() if self.result else []
+        rows = pl.DataFrame({"uri": pl.Series(self.plan.work["uri"])}).with_row_index("row")
+        taken = rows.filter(pl.col("uri").is_in(moved))["row"].to_arrow()
+        from_work = self.plan.work.select(self.plan.updates.column_names).take(taken)
+        return pa.concat_tables([self.plan.updates, from_work])
+
+    def counts(self) -> Counts:
+        """The run in numbers.
+
+        Raises:
+            LakeError: they do not add up, so an asset was lost (I2).
+        """
+        plan, assets = self.plan, self.assets
+        embedded = assets.filter(pl.col("status") == EMBEDDED)
+        moved = self.result.moved.height if self.result else 0
+        ended = assets.height + moved
+        counts = Counts(
+            listed=plan.listed,
+            excluded=plan.excluded,
+            new=plan.new,
+            changed=plan.changed,
+            unchanged=plan.unchanged,
+            updated=plan.updates.num_rows,
+            deleted=len(plan.deleted),
+            embedded=embedded.height,
+            moved=moved,
+            quarantined=assets.height - embedded.height,
+            deferred=plan.deferred + plan.work.num_rows - ended,
+            segments=int(embedded["segments"].sum()),
+            tokens=int(embedded["tokens"].sum()),
+        )
+        if counts.listed != counts.ended or counts.deferred < 0:
+            raise LakeError(f"assets do not add up: {counts.model_dump_json()}")
+        return counts
+
+    def changes_nothing(self) -> bool:
+        """Whether the run only found again what the corpus says already, such as an object nobody may read."""
+        if self.result is None or self.plan.deleted or self.plan.updates.num_rows or self.result.moved.height:
+            return False
+        if self.assets.filter(pl.col("status") == EMBEDDED).height:
+            return False
+        columns = ["uri", "size", "etag", "status", "error_code"]
+        return self.assets.join(self.before, on=columns, how="anti", nulls_equal=True).is_empty()
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of the assets tried that have vectors now.
+
+        Types that the model or embedlake does not know are not counted, nor what failed in the same way before.
+        """
+        counted = self.quarantined.filter(~pl.col("error_code").is_in(_NOT_COVERABLE)).join(
+            self.before.filter(pl.col("status") == QUARANTINED), on=["uri", "error_code"], how="anti"
+        )
+        covered = self.assets.filter(pl.col("status") == EMBEDDED).height
+        covered += self.result.moved.height if self.result else 0
+        tried = covered + counted.height
+        return covered / tried if tried else None
+
+    def check_deletions(self, policy: Policy) -> None:
+        """Refuse to empty a corpus because its source looks empty, such as a folder that is not mounted.
+
+        Raises:
+            CoverageError: more than the policy's share of the assets would go.
+        """
+        gone, corpus = len(self.plan.deleted), self.plan.corpus
+        if gone > _FEW and gone > policy.max_deleted * corpus:
+            raise CoverageError(
+                f"{gone} of the corpus' {corpus} assets are no longer in their sources, more than --max-deleted "
+                f"{policy.max_deleted:g}: nothing was published; look whether the source is whole, or give "
+                f"--max-deleted 1 to let them go"
+            )
+
+    def check_coverage(self, policy: Policy, where: str) -> None:
+        """Refuse a run that failed on too many assets.
+
+        Args:
+            policy: its floor.
+            where: what a person can open to see which assets failed.
+
+        Raises:
+            CoverageError: below the policy's floor.
+        """
+        coverage = self.coverage
+        if coverage is None or coverage >= policy.coverage_floor:
+            return
+        reasons = ", ".join(f"{n} x {code}" for code, n in self.reasons.items())
+        raise CoverageError(
+            f"{coverage:.1%} of the assets tried got vectors, less than --coverage-floor {policy.coverage_floor:g} "
+            f"({reasons}): the run is staged and nothing was published; look at {where}, then run again, or with "
+            f"--coverage-floor {int(coverage * 100) / 100:g} to publish it as it is (nothing is embedded twice)"
+        )

@@ -1,0 +1,46 @@
+"""Cut a run's work into decode tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+import pyarrow as pa
+
+from schemas.config import RunConfig
+from schemas.tables import STAGED_COLUMN
+
+_LEAST_SHARDS = 16
+
+
+def shards(work: pa.Table, config: RunConfig) -> Iterator[pa.Table]:
+    """The work in decode tasks: bounded in assets and bytes, small enough that every worker gets some.
+
+    Rows are spread by a hash of their URI, so that the shards' costs are alike whatever the folders hold.
+    """
+    if not work.num_rows:
+        return
+    order = (
+        pl.DataFrame({"key": pl.Series(work["uri"]).hash(seed=0)}).with_row_index("row").sort("key")["row"]
+    )
+    spread = work.take(order.to_arrow()).combine_chunks()
+    most = max(1, min(config.shard_assets, -(-work.num_rows // _LEAST_SHARDS)))
+    sizes = spread["size"].fill_null(0).to_pylist()
+    start, held = 0, 0
+    for index, size in enumerate(sizes):
+        full = index - start == most or (held and held + size > config.shard_bytes)
+        if full:
+            yield spread.slice(start, index - start)
+            start, held = index, 0
+        held += size
+    yield spread.slice(start)
+
+
+def with_staged(work: pa.Table, staged: pl.DataFrame) -> pa.Table:
+    """The work with the ids of segments that an earlier attempt has staged, as a list column."""
+    lists = staged.group_by("uri").agg(pl.col("segment_id").alias(STAGED_COLUMN))
+    rows = pl.DataFrame({"uri": pl.Series(work["uri"])}).join(
+        lists, on="uri", how="left", maintain_order="left"
+    )
+    column = rows[STAGED_COLUMN].to_arrow().cast(pa.list_(pa.string()))
+    return work.append_column(STAGED_COLUMN, column)
