@@ -16,6 +16,8 @@ from schemas.errors import UsageError
 from schemas.recipe import Recipe
 
 DEFAULT_CONFIG = Path("embedlake.yaml")
+RECIPES = Path(__file__).resolve().parent / "recipes"
+"""The recipes that ship, by file name."""
 Model = TypeVar("Model", bound=Frozen)
 
 
@@ -27,16 +29,25 @@ def load_config(path: Path | None) -> Config:
     """
     if path is None and not DEFAULT_CONFIG.is_file():
         return Config()
-    return _load(path or DEFAULT_CONFIG, Config)
+    return load_yaml(path or DEFAULT_CONFIG, Config)
 
 
-def load_recipe(path: Path | None) -> Recipe:
-    """The segmentation recipe of a file, the default one when None.
+def load_recipe(name: str | Path | None) -> Recipe:
+    """The segmentation recipe of that name, or of a file; the default one when None.
+
+    A bare name is one that ships: write `./debug` for a file of such a name.
 
     Raises:
         UsageError: missing, not YAML, or with a key or value that is not known.
     """
-    return Recipe() if path is None else _load(path, Recipe)
+    if name is None:
+        return Recipe()
+    shipped = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    if str(name) in shipped:
+        return load_yaml(shipped[str(name)], Recipe)
+    if not Path(name).exists() and str(name) == Path(name).stem:
+        raise UsageError(f"no recipe '{name}': name one of {', '.join(shipped)}, or a YAML file")
+    return load_yaml(Path(name), Recipe)
 
 
 def version() -> str:
@@ -47,7 +58,12 @@ def version() -> str:
         return "0+checkout"
 
 
-def _load(path: Path, kind: type[Model]) -> Model:
+def load_yaml(path: Path, kind: type[Model]) -> Model:
+    """A YAML file as a typed config.
+
+    Raises:
+        UsageError: missing, not YAML, or with a key or value that is not known.
+    """
     try:
         return kind.model_validate(yaml.safe_load(path.read_text()) or {})
     except OSError as error:

@@ -118,6 +118,20 @@ def test_people_get_tables(run: Run, model: str, texts: str, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("local_ray")
+def test_a_run_that_refuses_to_publish_says_how_to_look_and_how_to_go_on(
+    run: Run, model: str, texts: str, tmp_path: Path
+) -> None:
+    Storage().put(f"{texts}/empty.txt", b"")
+    embed = ("embed", texts, "--lake", str(tmp_path / "lake"), "--model", model)
+    refused = run(*embed, "--json")
+    one_line(refused, ExitCode.COVERAGE, "66.7%", "1 x empty", "quarantined.parquet", "--coverage-floor 0.66")
+    published = run(*embed, "--coverage-floor", "0.66", "--json").json
+    assert (published["embedded"], published["resumed_segments"], published["quarantined"]) == (2, 2, 1)
+    chosen = run(*embed, "--full", "--include", "a.*", "--since", "2020-01-01", "--json").json
+    assert (chosen["embedded"], chosen["excluded"]) == (1, 2)
+
+
+@pytest.mark.usefixtures("local_ray")
 def test_a_lake_made_by_another_model_is_refused(
     run: Run, model: str, other_model: str, texts: str, tmp_path: Path
 ) -> None:
@@ -276,7 +290,12 @@ def test_a_foreign_package_of_the_same_name_is_named(tmp_path: Path) -> None:
 
 
 SURFACE = {
-    "embed": ["--allow", "--corpus", "--json", "--lake", "--model", "--ray-address", "--recipe", "--vectors"],
+    "embed": ["--allow", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--exclude", "--full", "--include",
+              "--json", "--lake", "--max-assets", "--max-deleted", "--model", "--ray-address", "--recipe", "--since",
+              "--vectors", "--wait-minutes"],
+    "plan": ["--allow", "--calibrate", "--corpus", "--exclude", "--full", "--include", "--json", "--lake",
+             "--max-assets", "--model", "--recipe", "--sample", "--since", "--tokens-per-second",
+             "--usd-per-gpu-hour", "--vectors"],
     "search": ["--audio", "--corpus", "--image", "--json", "--lake", "--limit", "--modality", "--model", "--video",
                "--where", "--width"],
     "sql": ["--json", "--lake"],
