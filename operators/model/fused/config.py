@@ -12,8 +12,11 @@ from schemas.card import Frozen
 class FusedConfig(Frozen):
     """Sizes of the trunk, of what is projected into it, and of what comes out.
 
-    `image_grid` and `frame_grid` are the sides of the pooled patch grid: a picture takes `image_grid`^2 + 1 soft
-    tokens and two boundary tokens. `audio_stack` encoder steps become one soft token.
+    A picture or frame takes `picture_tokens` soft tokens and two boundary tokens; `image_classes` is what the vision
+    tower's classifier tells apart, `image_anchors` and `image_components` are sizes of the fitted regression beside
+    it. `audio_stack` encoder steps become one step of the audio adapter, which tells
+    `audio_words` word pieces apart; a sound takes as many soft tokens as words are heard in it, `audio_tokens` at
+    most, or `audio_pooled` where nobody speaks.
     """
 
     hidden: int = Field(default=384, gt=0)
@@ -22,11 +25,18 @@ class FusedConfig(Frozen):
     intermediate: int = Field(default=1536, gt=0)
     vocabulary: int = Field(default=30_522, gt=0)
     positions: int = Field(default=512, gt=0)
-    vision_dim: int = Field(default=384, gt=0)
+    vision_dim: int = Field(default=1280, gt=0)
+    picture_tokens: int = Field(default=5, gt=1)
+    image_classes: int = Field(default=1_000, gt=0)
+    image_anchors: int = Field(default=4_408, gt=0)
+    image_components: int = Field(default=256, gt=0)
     audio_dim: int = Field(default=384, gt=0)
-    image_grid: int = Field(default=4, gt=0)
-    frame_grid: int = Field(default=2, gt=0)
-    audio_stack: int = Field(default=8, gt=0)
+    audio_stack: int = Field(default=4, gt=0, multiple_of=2)
+    audio_width: int = Field(default=384, gt=0)
+    audio_layers: int = Field(default=2, gt=0)
+    audio_words: int = Field(default=16_384, gt=0)
+    audio_pooled: int = Field(default=2, gt=0)
+    audio_tokens: int = Field(default=160, gt=0)
     widths: tuple[int, ...] = (384, 256, 128, 64)
 
     @property

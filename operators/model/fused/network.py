@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from transformers import BertConfig, BertModel
 
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.hearing import AudioTokens
+from operators.model.fused.shipped import ingredient_state, load_whole, pack
 from operators.model.fused.vision import VisionTokens
 from operators.parts import PartKind
 from schemas.errors import ModelError
@@ -24,6 +25,8 @@ CONFIG_FILE = "fused.json"
 _CLOCK_S = 64.0
 """The slowest wave of a frame's time code, in seconds; the fastest is a quarter of a second."""
 _CLOCK_WAVES = 8
+_CLS, _SEP = 101, 102
+"""The trunk's own boundary tokens, which those of media begin as."""
 
 
 class Marker(IntEnum):
@@ -48,8 +51,8 @@ _MARKERS = {
 class Piece:
     """One part for the network, on its device.
 
-    `data` by kind: tokens int64 `[tokens]`; image and frame float32 `[1 + side^2, vision_dim]`, the class token
-    first; audio float32 `[steps, audio_dim]` of the audio encoder.
+    `data` by kind: tokens int64 `[tokens]`; image and frame float32 `[1 + cells, vision_dim]`, the mean over the
+    cells first; audio float32 `[steps, audio_dim]` of the audio encoder.
     """
 
     kind: PartKind
@@ -127,8 +130,7 @@ class FusedNetwork(nn.Module):
         if kind is PartKind.AUDIO:
             heard: list[torch.Tensor] = self.audio(features, words)
             return heard
-        grid = self.config.image_grid if kind is PartKind.IMAGE else self.config.frame_grid
-        seen: list[torch.Tensor] = self.vision(features, grid, words)
+        seen: list[torch.Tensor] = self.vision(features)
         return seen
 
     def _bounded(self, piece: Piece, soft: torch.Tensor) -> torch.Tensor:
@@ -139,11 +141,12 @@ class FusedNetwork(nn.Module):
             first = first + self.clock(time_code(piece.at_ms, soft))
         return torch.cat([first[None], soft, last[None]])
 
-    def save(self, folder: Path) -> None:
-        """Write config and weights."""
+    def save(self, folder: Path, *, packed: bool = False) -> None:
+        """Write config and weights; packed for shipping, or exact and whole."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS_FILE)
+        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        save_file(pack(state) if packed else state, folder / WEIGHTS_FILE)
 
 
 def time_code(at_ms: int, like: torch.Tensor) -> torch.Tensor:
@@ -154,25 +157,31 @@ def time_code(at_ms: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def load_network(folder: Path) -> FusedNetwork:
-    """A saved network in evaluation mode.
+    """A saved network in evaluation mode; what its file lacks is read from the ingredients.
 
     Raises:
-        ModelError: the folder holds no fused model, or weights of another shape.
+        ModelError: the folder holds no fused model, or weights of another shape; an ingredient is missing.
     """
     try:
         config = FusedConfig.model_validate_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         network = FusedNetwork(config)
-        network.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        network.load_state_dict(load_whole(folder / WEIGHTS_FILE))
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"'{folder}' is not a fused model: {reason}") from error
     return network.eval()
 
 
-def from_minilm(folder: Path) -> FusedNetwork:
-    """A network whose trunk is all-MiniLM-L6-v2: its vectors of text are MiniLM's before any training."""
-    network = FusedNetwork(FusedConfig())
-    state = load_file(folder / "model.safetensors")
-    kept = {k: v for k, v in state.items() if not k.startswith("pooler.") and not k.endswith("position_ids")}
-    network.trunk.load_state_dict(kept)
+def from_ingredients(config: FusedConfig) -> FusedNetwork:
+    """An untrained network on the pretrained trunk and classifier: its vectors of text are the trunk's own.
+
+    Raises:
+        ModelError: an ingredient is missing or another one.
+    """
+    network = FusedNetwork(config)
+    network.load_state_dict(ingredient_state(), strict=False)
+    words = network.trunk.embeddings.word_embeddings.weight.detach()
+    with torch.no_grad():
+        network.markers.weight[0::2] = words[_CLS]
+        network.markers.weight[1::2] = words[_SEP]
     return network.eval()

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 FAMILY = "fused"
 WEIGHTS = Path(__file__).with_name("weights")
-INGREDIENTS = (ingredients.TEXT, ingredients.TOKENIZER, ingredients.IMAGE, ingredients.SPEECH)
+INGREDIENTS = (ingredients.TEXT, ingredients.TOKENIZER, ingredients.CLASSIFIER, ingredients.SPEECH)
 _CONFIG_FILE, _WEIGHTS_FILE = "fused.json", "model.safetensors"
 _PREPROCESSING = "fused/1"
 _BOUNDARIES = 2
-_SIDE = 112
+_SIDE = 224
+"""Pixels of a picture's side: 7 x 7 cells of the vision tower."""
 _TEXT_TOKENS = 250
 """What the trunk was trained for, less its own markers and what a chunk takes more than inside its text."""
 _AUDIO_S = 30
@@ -71,17 +72,16 @@ class FusedSpec:
         chosen = pick_device(device, threads)
         for ingredient in INGREDIENTS:
             ingredient.verified()
-        from operators.model.composed.vision import VisionTower
+        from operators.model.fused.efficientnet import load_tower
         from operators.model.fused.engine import FusedEngine
         from operators.model.fused.network import load_network
         from operators.model.fused.towers import AudioTower
 
         quiet_transformers()
         try:
-            tower = VisionTower(ingredients.IMAGE.path()).to(chosen)
             return FusedEngine(
                 network=load_network(_folder(self.source)).to(chosen),
-                vision=tower.tokens,
+                vision=load_tower(ingredients.CLASSIFIER.path()).to(chosen),
                 hearing=AudioTower(ingredients.SPEECH.path()).to(chosen),
                 device=chosen,
             )
@@ -128,19 +128,15 @@ def _card(source: ModelSource, config: FusedConfig) -> ModelCard:
         limits=Limits(
             tokens=config.positions,
             text_tokens=_TEXT_TOKENS,
-            images=config.positions // _picture_tokens(config.image_grid),
+            images=config.positions // (config.picture_tokens + _BOUNDARIES),
             audio_ms=_AUDIO_S * 1_000,
         ),
         token_costs=TokenCosts(
-            image=_picture_tokens(config.image_grid),
-            frame=_picture_tokens(config.frame_grid),
+            image=config.picture_tokens + _BOUNDARIES,
+            frame=config.picture_tokens + _BOUNDARIES,
             audio_per_second=_AUDIO_TOKENS_PER_S,
         ),
         preprocessing=_PREPROCESSING,
         license="Apache-2.0 AND MIT",
         provenance=tuple(i.provenance() for i in INGREDIENTS),
     )
-
-
-def _picture_tokens(grid: int) -> int:
-    return grid**2 + 1 + _BOUNDARIES

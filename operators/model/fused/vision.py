@@ -1,4 +1,4 @@
-"""Pictures into the trunk: what the vision tower saw becomes a few soft tokens."""
+"""Pictures into the trunk: what is seen is named, in the space of the trunk's texts, and said in soft tokens."""
 
 from __future__ import annotations
 
@@ -10,33 +10,87 @@ from torch import nn
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.soft import SoftTokens
 
+_WIDTH = 0.1
+"""Of the kernel `exp((cosine - 1) / _WIDTH)` between pictures."""
+
 
 class VisionTokens(nn.Module):
-    """The adapter of the vision tower."""
+    """The adapter of the vision tower: a concept first, then tokens that the trunk reads as that concept.
+
+    The concept is a point of the space of the trunk's text vectors, so that what speaks it can be trained on texts
+    alone. One token more carries what the concept leaves out.
+    """
 
     def __init__(self, config: FusedConfig) -> None:
         super().__init__()
-        self.soft = SoftTokens(config.vision_dim, config.hidden)
+        self.concepts = Concepts(config)
+        self.speaker = Speaker(config.hidden, config.picture_tokens - 1)
+        self.rest = SoftTokens(config.vision_dim, config.hidden)
 
-    def forward(self, features: Sequence[torch.Tensor], grid: int, words: torch.Tensor) -> list[torch.Tensor]:
-        """Soft tokens of pictures.
+    def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Soft tokens `[picture_tokens, hidden]` of each picture.
 
         Args:
-            features: of each picture `[1 + side^2, vision_dim]`, the class token first; sides may differ.
-            grid: side of the grid that patches are pooled to.
-            words: the trunk's word embeddings `[vocabulary, hidden]`.
-
-        Returns:
-            For each picture `[tokens, hidden]`.
+            features: of each picture `[1 + cells, vision_dim]`, the mean over its cells first.
         """
         if not features:
             return []
-        return list(self.soft(torch.stack([pool_patches(f, grid) for f in features])))
+        seen = torch.stack([f[0] for f in features])
+        return list(torch.cat([self.speaker(self.concepts(seen)), self.rest(seen)[:, None]], 1))
 
 
-def pool_patches(features: torch.Tensor, grid: int) -> torch.Tensor:
-    """The class token and the patches averaged to a `grid` x `grid`: `[1 + grid^2, width]`."""
-    side = round((len(features) - 1) ** 0.5)
-    patches = features[1:].T.reshape(1, -1, side, side)
-    pooled = nn.functional.adaptive_avg_pool2d(patches, grid)
-    return torch.cat([features[:1], pooled[0].flatten(1).T])
+class Concepts(nn.Module):
+    """Features to unit vectors in the space of text vectors, the mean of all captions taken off; fitted, not learned.
+
+    The sum of two guesses: the classes that the tower's classifier believes in, each a text vector of its name, and
+    kernel ridge regression from the pictures that it was fitted to. `classes` is `[image_classes, hidden]`; `mean`
+    `[vision_dim]` and `basis` `[image_components, vision_dim]` whiten; `anchors` are the fitted pictures' unit vectors
+    `[image_anchors, image_components]`, `duals` `[image_anchors, hidden]` what each adds.
+    """
+
+    classes: torch.Tensor
+    mean: torch.Tensor
+    basis: torch.Tensor
+    anchors: torch.Tensor
+    duals: torch.Tensor
+
+    def __init__(self, config: FusedConfig) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(config.vision_dim, config.image_classes).requires_grad_(False)
+        shapes = {
+            "classes": (config.image_classes, config.hidden),
+            "mean": (config.vision_dim,),
+            "basis": (config.image_components, config.vision_dim),
+            "anchors": (config.image_anchors, config.image_components),
+            "duals": (config.image_anchors, config.hidden),
+        }
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Concepts of the means over the cells, `[pictures, vision_dim]`: `[pictures, hidden]`."""
+        named = self.classifier(features).softmax(1) @ self.classes
+        kernel = torch.exp((self.reduce(features) @ self.anchors.T - 1) / _WIDTH)
+        return nn.functional.normalize(named + kernel @ self.duals, dim=1)
+
+    def reduce(self, features: torch.Tensor) -> torch.Tensor:
+        """Whitened unit vectors `[pictures, image_components]`."""
+        return nn.functional.normalize((features - self.mean) @ self.basis.T, dim=1)
+
+
+class Speaker(nn.Module):
+    """A concept as `tokens` of the trunk's input: a linear map and a network beside it."""
+
+    def __init__(self, hidden: int, tokens: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.linear = nn.Linear(hidden, tokens * hidden)
+        self.network = nn.Sequential(
+            nn.Linear(hidden, 3 * hidden), nn.GELU(), nn.Linear(3 * hidden, tokens * hidden)
+        )
+
+    def forward(self, concepts: torch.Tensor) -> torch.Tensor:
+        """Unit vectors `[batch, hidden]` to `[batch, tokens, hidden]`."""
+        x = concepts * concepts.shape[1] ** 0.5
+        spoken: torch.Tensor = self.linear(x) + self.network(x)
+        return spoken.unflatten(1, (self.tokens, -1))

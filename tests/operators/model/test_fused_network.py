@@ -9,21 +9,21 @@ import pytest
 import torch
 
 from operators.model.fused.config import GEMINI_SHAPE, FusedConfig
-from operators.model.fused.hearing import stack_steps
 from operators.model.fused.network import (
     FusedNetwork,
     Piece,
-    from_minilm,
+    from_ingredients,
     load_network,
     time_code,
 )
-from operators.model.fused.vision import pool_patches
+from operators.model.fused.shipped import pack, unpack
 from operators.parts import PartKind
 from schemas.errors import ModelError
 
 SMALL = FusedConfig(
-    hidden=32, layers=2, heads=4, intermediate=64, vocabulary=100, positions=128, vision_dim=12, audio_dim=10,
-    widths=(32, 16),
+    hidden=32, layers=2, heads=4, intermediate=64, vocabulary=100, positions=128, vision_dim=12, picture_tokens=3,
+    image_classes=9, image_anchors=8, image_components=6, audio_dim=10, audio_width=32, audio_layers=1,
+    audio_words=50, widths=(32, 16),
 )  # fmt: skip
 
 
@@ -68,36 +68,42 @@ def test_order_and_time_are_seen(network: FusedNetwork) -> None:
     assert torch.cosine_similarity(early, late, dim=0) < 0.99999
 
 
-def test_every_parameter_learns_from_a_mixed_batch(network: FusedNetwork) -> None:
+def test_every_parameter_that_is_not_fitted_learns_from_a_mixed_batch() -> None:
     torch.manual_seed(0)
     fresh = FusedNetwork(SMALL)
+    for fitted in fresh.vision.concepts.buffers():
+        torch.nn.init.normal_(fitted)
     fresh(mixed()).square().sum().backward()
-    still = {"trunk.embeddings.token_type_embeddings.weight"}
-    idle = [n for n, p in fresh.named_parameters() if n not in still and (p.grad is None or not p.grad.any())]
+    still = ("trunk.embeddings.token_type", "vision.concepts.classifier", "audio.")
+    idle = [n for n, p in fresh.named_parameters() if p.grad is None or not p.grad.any()]
     # A residual network that starts at nothing passes gradient to its last layer only, in the first step.
-    assert idle == [n for n in idle if ".network.0." in n]
+    assert [n for n in idle if not n.startswith(still)] == [
+        "vision.rest.network.0.weight",
+        "vision.rest.network.0.bias",
+    ]
+
+
+@torch.no_grad()
+def test_shipped_file_holds_only_what_was_trained_and_gives_nearly_the_same_vectors(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    wide = FusedNetwork(
+        SMALL.model_copy(update={"image_anchors": 4_000, "audio_words": 3_000, "vocabulary": 3_000})
+    )
+    for fitted in wide.vision.concepts.buffers():
+        torch.nn.init.normal_(fitted)
+    wide.eval()
+    packed = pack(wide.state_dict())
+    assert not [n for n in packed if n.startswith(("trunk.embeddings", "vision.concepts.classifier"))]
+    assert packed["vision.concepts.duals"].dtype is torch.int8
+    again = FusedNetwork(wide.config).eval()
+    kept = {n: t for n, t in wide.state_dict().items() if n not in packed}
+    again.load_state_dict({**kept, **unpack(packed)})
+    assert torch.cosine_similarity(again(mixed()), wide(mixed())).min() > 0.999
 
 
 def test_too_long_an_input_is_an_error(network: FusedNetwork) -> None:
     with pytest.raises(ValueError, match="129 tokens, the trunk has 128"):
         network([[words(*[1] * 129)]])
-
-
-def test_pooled_patches_keep_the_class_token_and_the_mean() -> None:
-    features = torch.randn(65, 12)
-    pooled = pool_patches(features, 4)
-    assert pooled.shape == (17, 12)
-    torch.testing.assert_close(pooled[0], features[0])
-    torch.testing.assert_close(pooled[1:].mean(0), features[1:].mean(0))
-    torch.testing.assert_close(pooled[1], features[[1, 2, 9, 10]].mean(0))
-
-
-def test_stacked_steps_lose_nothing() -> None:
-    features = torch.randn(13, 10)
-    stacked = stack_steps(features, 8)
-    assert stacked.shape == (2, 80)
-    torch.testing.assert_close(stacked.reshape(-1, 10)[:13], features)
-    assert not stacked.reshape(-1, 10)[13:].any()
 
 
 def test_moments_a_second_apart_have_different_codes() -> None:
@@ -134,5 +140,5 @@ def test_untrained_text_is_minilms() -> None:
     tower = TextTower(folder, torch.device("cpu"))
     expected = torch.from_numpy(tower.embed([i.int().numpy() for i in ids]))
     with torch.no_grad():
-        found = from_minilm(folder)([[Piece(PartKind.TOKENS, i)] for i in ids])
+        found = from_ingredients(FusedConfig())([[Piece(PartKind.TOKENS, i)] for i in ids])
     assert torch.cosine_similarity(found, expected).min() > 0.99999

