@@ -1,18 +1,24 @@
-"""Baselines that every trained model is shown beside."""
+"""Baselines that every trained model is shown beside: frozen towers, and the least that can be learned on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import nn
+
+from pipelines.training.losses import Batch, nce
 
 Vectors = npt.NDArray[np.float32]
+Transfer = Callable[[Vectors], Vectors]
 
 
 def knn_transfer(
     features: Vectors, captions: Vectors, neighbours: int = 10, components: int = 256, sharpness: float = 20.0
-) -> Callable[[Vectors], Vectors]:
+) -> Transfer:
     """A picture's vector is the mean caption of the training pictures that look most like it.
 
     Args:
@@ -44,3 +50,74 @@ def knn_transfer(
         return np.asarray((captions[near] * weights[..., None]).sum(1), np.float32)
 
     return embed
+
+
+def mlp_transfer(
+    features: Vectors,
+    captions: Sequence[Vectors],
+    groups: Sequence[str],
+    hidden: int = 1_024,
+    epochs: int = 60,
+    seed: int = 0,
+) -> Transfer:
+    """A network of one hidden layer on frozen features, trained by contrast with captions, stopped early.
+
+    The epoch is chosen on one of eight groups, which then stay out of training.
+
+    Args:
+        features: float32 `[inputs, features]`.
+        captions: for each input the vectors `[captions, dim]` of what is said of it; one is drawn a step.
+        groups: what must not be on both sides of the validation split: a noun, a sentence.
+        hidden: units of the hidden layer.
+        epochs: at most.
+        seed: of the initial weights, the order and the draws.
+
+    Returns:
+        Features `[inputs, features]` to vectors `[inputs, dim]`.
+    """
+    torch.manual_seed(seed)
+    rng = random.Random(seed)  # noqa: S311
+    names = sorted(set(groups))
+    kept_out = set(rng.sample(names, max(1, len(names) // 8)))
+    train = [i for i, group in enumerate(groups) if group not in kept_out]
+    held = [i for i, group in enumerate(groups) if group in kept_out]
+    mean, spread = features[train].mean(0), features[train].std(0) + 1e-6
+    x = torch.from_numpy((features - mean) / spread)
+    network = nn.Sequential(
+        nn.Dropout(0.2), nn.Linear(x.shape[1], hidden), nn.GELU(), nn.Dropout(0.2),
+        nn.Linear(hidden, captions[0].shape[1]),
+    )  # fmt: skip
+    validation = torch.from_numpy(np.stack([captions[i][0] for i in held]))
+    best, state = float("inf"), {k: v.clone() for k, v in network.state_dict().items()}
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
+    for _ in range(epochs):
+        rng.shuffle(train)
+        network.train()
+        for rows in (train[i : i + 256] for i in range(0, len(train) - 1, 256)):
+            said = np.stack([captions[i][rng.randrange(len(captions[i]))] for i in rows])
+            optimizer.zero_grad()
+            loss = _contrast(network(x[rows]), torch.from_numpy(said))
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        network.eval()
+        with torch.inference_mode():
+            value = float(_contrast(network(x[held]), validation))
+        if value < best:
+            best, state = value, {k: v.clone() for k, v in network.state_dict().items()}
+    network.load_state_dict(state)
+
+    def embed(fresh: Vectors) -> Vectors:
+        with torch.inference_mode():
+            found = network(torch.from_numpy(((fresh - mean) / spread).astype(np.float32)))
+        return np.asarray(found.numpy(), np.float32)
+
+    return embed
+
+
+def _contrast(found: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+    """Both directions; equal captions are no negatives of each other."""
+    _, ids = torch.unique(said, dim=0, return_inverse=True)
+    rows = torch.arange(len(found))
+    one = nce(Batch(queries=found, positives=said, query_ids=rows, positive_ids=ids), 0.05)
+    other = nce(Batch(queries=said, positives=found, query_ids=ids, positive_ids=rows), 0.05)
+    return (one + other) / 2

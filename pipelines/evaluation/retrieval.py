@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import ir_measures
 import numpy as np
@@ -12,7 +13,8 @@ from ir_measures import RR, R, nDCG
 
 Vectors = npt.NDArray[np.float32]
 
-MEASURES = {"R@1": R @ 1, "R@10": R @ 10, "nDCG@10": nDCG @ 10, "MRR@10": RR @ 10}
+Measure = Literal["R@1", "R@10", "nDCG@10", "MRR@10"]
+MEASURES: dict[Measure, Any] = {"R@1": R @ 1, "R@10": R @ 10, "nDCG@10": nDCG @ 10, "MRR@10": RR @ 10}
 _DEPTH = 10
 _RESAMPLES = 1_000
 
@@ -36,7 +38,7 @@ class Result:
     queries: int
     gallery: int
     chance: float
-    scores: dict[str, Score]
+    scores: dict[Measure, Score]
 
 
 def evaluate(queries: Vectors, gallery: Vectors, relevant: Sequence[set[int]], seed: int = 0) -> Result:
@@ -56,7 +58,7 @@ def evaluate(queries: Vectors, gallery: Vectors, relevant: Sequence[set[int]], s
 
 def per_query(
     queries: Vectors, gallery: Vectors, relevant: Sequence[set[int]]
-) -> dict[str, npt.NDArray[np.float64]]:
+) -> dict[Measure, npt.NDArray[np.float64]]:
     """Each measure for each query, in the queries' order: float64 `[queries]`."""
     similarity = _unit(queries) @ _unit(gallery).T
     depth = min(_DEPTH, similarity.shape[1])

@@ -293,6 +293,8 @@ SURFACE = {
     "embed": ["--allow", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--exclude", "--full", "--include",
               "--json", "--lake", "--max-assets", "--max-deleted", "--model", "--ray-address", "--recipe", "--since",
               "--vectors", "--wait-minutes"],
+    "evaluate": ["--baselines", "--data", "--json", "--model", "--out", "--queries", "--seed", "--sets", "--speed",
+                 "--threads"],
     "plan": ["--allow", "--calibrate", "--corpus", "--exclude", "--full", "--include", "--json", "--lake",
              "--max-assets", "--model", "--recipe", "--sample", "--since", "--tokens-per-second",
              "--usd-per-gpu-hour", "--vectors"],

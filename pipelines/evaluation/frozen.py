@@ -1,0 +1,109 @@
+"""Frozen towers with the simplest learned maps into the text tower's space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from operators.model.composed.ingredients import IMAGE, SPEECH
+from operators.model.composed.vision import SIDE, VisionTower
+from operators.model.fused.towers import AudioTower
+from pipelines.evaluation.baselines import Transfer, Vectors, knn_transfer, mlp_transfer
+from pipelines.evaluation.items import ImageFile, Item, Sound
+from pipelines.training.composed import embed_texts
+from pipelines.training.data.features import image_features
+from pipelines.training.data.pictures import clip_art, fluent_emoji, noto_emoji
+from pipelines.training.data.raster import open_picture, pixels
+from pipelines.training.data.speech import read_shard
+from pipelines.training.data.splits import head_noun, split
+from pipelines.training.heads import Captions
+from schemas.errors import ModelError
+
+_BATCH = 32
+_SPOKEN = 2_000
+"""Training utterances of the speech baseline."""
+
+
+class FrozenPictures:
+    """Class tokens of the image tower; fitted on the training pictures that every model here has."""
+
+    def __init__(self, data: Path) -> None:
+        self._train, _ = split([*clip_art(data), *fluent_emoji(data), *noto_emoji(data)])
+        self._features = image_features(self._train, data / "features" / "train.npy")
+        texts = sorted({caption for p in self._train for caption in p.captions})
+        self._rows = {text: row for row, text in enumerate(texts)}
+        self._texts = embed_texts(texts)
+        self._seen: dict[ImageFile, Vectors] = {}
+
+    def by_mlp(self, items: Sequence[Item], role: str) -> Vectors:
+        """Vectors `[items, 384]` of pictures through a trained network, of texts by MiniLM."""
+        return self._embed(items, self._mlp)
+
+    def by_neighbours(self, items: Sequence[Item], role: str) -> Vectors:
+        """Vectors `[items, 384]` of pictures from the captions of their look-alikes, of texts by MiniLM."""
+        return self._embed(items, self._knn)
+
+    @cached_property
+    def _mlp(self) -> Transfer:
+        captions = [self._texts[[self._rows[c] for c in p.captions]] for p in self._train]
+        return mlp_transfer(self._features, captions, [head_noun(p.name) for p in self._train])
+
+    @cached_property
+    def _knn(self) -> Transfer:
+        rows = [[self._rows[c] for c in p.captions] for p in self._train]
+        return knn_transfer(self._features, Captions(self._texts, rows).targets().numpy())
+
+    @cached_property
+    def _tower(self) -> VisionTower:
+        return VisionTower(IMAGE.verified())
+
+    def _embed(self, items: Sequence[Item], transfer: Transfer) -> Vectors:
+        if _all_text(items):
+            return embed_texts([text for (text,) in items if isinstance(text, str)])
+        files = [medium for (medium,) in items if isinstance(medium, ImageFile)]
+        if len(files) != len(items):
+            raise ModelError("the frozen image features see pictures alone")
+        fresh = [file for file in dict.fromkeys(files) if file not in self._seen]
+        for start in range(0, len(fresh), _BATCH):
+            batch = fresh[start : start + _BATCH]
+            stacked = np.stack([pixels(open_picture(f.path), SIDE) for f in batch])
+            self._seen.update(zip(batch, self._tower(torch.from_numpy(stacked)).numpy(), strict=True))
+        return transfer(np.stack([self._seen[f] for f in files]))
+
+
+class FrozenSpeech:
+    """Mean features of the hearing tower; fitted on training utterances."""
+
+    def __init__(self, data: Path) -> None:
+        self._tower = AudioTower(SPEECH.verified())
+        spoken = [u for path in _shards(data) for u in read_shard(path)][:_SPOKEN]
+        texts = [text for _, text, _ in spoken]
+        captions = embed_texts(texts)[:, None]
+        self._mlp = mlp_transfer(self._mean([s for s, _, _ in spoken]), list(captions), texts)
+
+    @staticmethod
+    def ready(data: Path) -> bool:
+        """Whether training speech lies in the data folder: it takes hours to make, so a table does not make it."""
+        return bool(_shards(data))
+
+    def by_mlp(self, items: Sequence[Item], role: str) -> Vectors:
+        """Vectors `[items, 384]` of sounds through a trained network, of texts by MiniLM."""
+        if _all_text(items):
+            return embed_texts([text for (text,) in items if isinstance(text, str)])
+        return self._mlp(self._mean([sound.samples for (sound,) in items if isinstance(sound, Sound)]))
+
+    def _mean(self, sounds: Sequence[np.ndarray]) -> Vectors:
+        means = [steps.mean(0).numpy() for steps in self._tower.encode(sounds)]
+        return np.asarray(np.stack(means), np.float32)
+
+
+def _shards(data: Path) -> list[Path]:
+    return sorted((data / "speech" / "train").glob("*.npz"))[:4]
+
+
+def _all_text(items: Sequence[Item]) -> bool:
+    return all(len(item) == 1 and isinstance(item[0], str) for item in items)
