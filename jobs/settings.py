@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from schemas.card import Frozen
 from schemas.config import Config
 from schemas.errors import UsageError
+from schemas.nightly import Nightly
 from schemas.recipe import Recipe
 
 DEFAULT_CONFIG = Path("embedlake.yaml")
@@ -48,6 +50,42 @@ def load_recipe(name: str | Path | None) -> Recipe:
     if not Path(name).exists() and str(name) == Path(name).stem:
         raise UsageError(f"no recipe '{name}': name one of {', '.join(shipped)}, or a YAML file")
     return load_yaml(Path(name), Recipe)
+
+
+def load_nightly(path: Path) -> Nightly:
+    """The config of `embedlake nightly`; its relative paths become paths below its folder.
+
+    Raises:
+        UsageError: missing, not YAML, or with a key or value that is not known.
+    """
+    loaded = load_yaml(path, Nightly)
+    home = path.absolute().parent
+    corpora = tuple(
+        corpus.model_copy(
+            update={
+                "sources": tuple(_below(home, source) for source in corpus.sources),
+                "allow": tuple(_below(home, root) for root in corpus.allow),
+                "recipe": _file_below(home, corpus.recipe),
+                "model": _file_below(home, corpus.model),
+            }
+        )
+        for corpus in loaded.corpora
+    )
+    places = {"lake": _below(home, loaded.lake), "report": loaded.report and _below(home, loaded.report)}
+    return loaded.model_copy(update={**places, "corpora": corpora})
+
+
+def _below(home: Path, path: str) -> str:
+    """A path of the config; one that ends in `/` keeps that, since it says that it is a folder."""
+    if "://" in path or path.startswith("~"):
+        return path
+    return os.path.join(home, path)
+
+
+def _file_below(home: Path, name: str | None) -> str | None:
+    """A name that may be a file's: only one that starts with a dot or ends as YAML does is taken for a path."""
+    is_path = name is not None and (name.startswith(".") or name.endswith((".yaml", ".yml")))
+    return _below(home, name) if name is not None and is_path else name
 
 
 def version() -> str:

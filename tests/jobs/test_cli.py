@@ -295,6 +295,7 @@ SURFACE = {
               "--vectors", "--wait-minutes"],
     "evaluate": ["--baselines", "--data", "--json", "--model", "--out", "--queries", "--seed", "--sets", "--speed",
                  "--threads"],
+    "nightly": ["--config", "--json", "--only"],
     "plan": ["--allow", "--calibrate", "--corpus", "--exclude", "--full", "--include", "--json", "--lake",
              "--max-assets", "--model", "--recipe", "--sample", "--since", "--tokens-per-second",
              "--usd-per-gpu-hour", "--vectors"],

@@ -1,0 +1,95 @@
+"""The night: every corpus of the config in turn, whatever happens to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from operators.storage import Storage, check_lake_uri, explained, join, normalize
+from pipelines.embed import EmbedJob
+from pipelines.progress import Progress
+from schemas.errors import EmbedlakeError, ExitCode, LakeError, described
+from schemas.nightly import CorpusNight, Maintenance, Night, Nightly, NightlyCorpus, worst
+from schemas.report import RunReport
+
+
+class Watch(Protocol):
+    """Who is told of the night."""
+
+    def corpus(self, name: str) -> Progress:
+        """A corpus begins; its run tells the returned progress."""
+        ...
+
+    def ended(self, outcome: CorpusNight) -> None:
+        """A corpus has ended, one way or the other."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightJob:
+    """All corpora of a config. `job` makes a corpus' job; what it raises is that corpus' failure."""
+
+    config: Nightly
+    job: Callable[[NightlyCorpus, Progress], EmbedJob]
+    watch: Watch
+
+    def run(self, only: tuple[str, ...] = ()) -> Night:
+        """Run the corpora (those named in `only`, when any is) and put the report where the config says.
+
+        Raises:
+            EmbedlakeError: the lake's or the report's URI is none.
+        """
+        started = datetime.now(UTC)
+        lake = check_lake_uri(self.config.lake)
+        place = self.config.report and normalize(self.config.report)
+        outcomes: list[CorpusNight] = []
+        for corpus in self.config.corpora:
+            if only and corpus.name not in only:
+                continue
+            stopped = outcomes and outcomes[-1].exit_code is ExitCode.INTERRUPTED
+            outcomes.append(self._skip(corpus) if stopped else self._one(corpus))
+            self.watch.ended(outcomes[-1])
+        night = Night(
+            lake=lake,
+            started_at=started,
+            finished_at=datetime.now(UTC),
+            exit_code=worst(outcome.exit_code for outcome in outcomes),
+            corpora=tuple(outcomes),
+        )
+        return self._put(night, place) if place else night
+
+    def _one(self, corpus: NightlyCorpus) -> CorpusNight:
+        report: RunReport | None = None
+        try:
+            job = self.job(corpus, self.watch.corpus(corpus.name))
+            report = job.run()
+            done = maintain(job, self.config.maintenance) if self.config.maintenance else {}
+            return CorpusNight(corpus=corpus.name, status="done", report=report, maintenance=done)
+        except KeyboardInterrupt:
+            code, error = ExitCode.INTERRUPTED, "interrupted; the same command continues the run"
+        except EmbedlakeError as failure:
+            code, error = failure.exit_code, str(failure)
+        except Exception as failure:
+            code, error = ExitCode.FAILED, described(failure)
+        return CorpusNight(corpus=corpus.name, status="failed", exit_code=code, error=error, report=report)
+
+    def _skip(self, corpus: NightlyCorpus) -> CorpusNight:
+        """Its code is that of the interruption: what did not run must not look well."""
+        return CorpusNight(corpus=corpus.name, status="not run", exit_code=ExitCode.INTERRUPTED)
+
+    def _put(self, night: Night, place: str) -> Night:
+        uri = join(place, f"{night.started_at:%Y%m%dT%H%M%SZ}.json")
+        try:
+            with explained(uri, LakeError):
+                Storage(self.config.storage).put(uri, night.model_dump_json(indent=1).encode())
+        except LakeError as error:
+            code = worst((night.exit_code, error.exit_code))
+            return night.model_copy(update={"exit_code": code, "error": str(error)})
+        return night
+
+
+def maintain(job: EmbedJob, maintenance: Maintenance) -> dict[str, int]:
+    """Keep the corpus' tables small."""
+    return {}
