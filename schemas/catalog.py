@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.card import Frozen
-from schemas.errors import UsageError
+from schemas.errors import LakeError, UsageError
 
 _CORPUS_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _TAKEN = frozenset({"assets", "runs", "quarantine", "catalog"})
@@ -36,12 +36,15 @@ def check_corpus_name(name: str) -> str:
 class Corpus(Frozen):
     """What readers of one corpus see: the live space and the pinned versions of its tables.
 
-    `run_id` and `published_at` are None until a first run has published.
+    `run_id` and `published_at` are None until a first run has published. `revision` is the catalog entry of the last
+    run's change: what a run's plan is based on. Maintenance and erasure move versions and leave it, so that a run
+    that died before them still finds its receipts.
     """
 
     live: str
     spaces: dict[str, int] = Field(description="space id -> version of its Lance table")
     assets_version: int
+    revision: int = 0
     run_id: str | None = None
     published_at: datetime | None = None
 
@@ -56,6 +59,17 @@ class Opened(Frozen):
     assets_version: int
     at: datetime
 
+    def apply(self, old: Corpus | None, number: int) -> Corpus:
+        """The corpus after entry `number`."""
+        return Corpus(
+            live=self.space,
+            spaces={**(old.spaces if old else {}), self.space: self.space_version},
+            assets_version=self.assets_version,
+            revision=number,
+            run_id=old.run_id if old else None,
+            published_at=old.published_at if old else None,
+        )
+
 
 class Published(Frozen):
     """A run made one version of a corpus' tables visible."""
@@ -68,9 +82,57 @@ class Published(Frozen):
     run_id: str
     at: datetime
 
+    def apply(self, old: Corpus | None, number: int) -> Corpus:
+        """The corpus after entry `number`."""
+        return Corpus(
+            live=self.space,
+            spaces={**(old.spaces if old else {}), self.space: self.space_version},
+            assets_version=self.assets_version,
+            revision=number,
+            run_id=self.run_id,
+            published_at=self.at,
+        )
 
-Change = Annotated[Opened | Published, Field(discriminator="kind")]
-"""The closed union of what can happen to a lake; `Catalog.apply` knows each."""
+
+class Maintained(Frozen):
+    """A corpus' tables were compacted or their indices brought up to date; the rows are the same."""
+
+    kind: Literal["maintained"] = "maintained"
+    corpus: str
+    spaces: dict[str, int]
+    assets_version: int
+    at: datetime
+
+    def apply(self, old: Corpus | None, number: int) -> Corpus:
+        """The corpus after entry `number`."""
+        return _moved(self, old)
+
+
+class Erased(Frozen):
+    """Assets were forgotten: no table holds them any more. What they were is not written down here."""
+
+    kind: Literal["erased"] = "erased"
+    corpus: str
+    spaces: dict[str, int]
+    assets_version: int
+    assets: int
+    segments: int
+    at: datetime
+
+    def apply(self, old: Corpus | None, number: int) -> Corpus:
+        """The corpus after entry `number`."""
+        return _moved(self, old)
+
+
+def _moved(change: Maintained | Erased, old: Corpus | None) -> Corpus:
+    if old is None:
+        raise LakeError(f"the catalog has no corpus '{change.corpus}' to change")
+    spaces = {**old.spaces, **change.spaces}
+    return old.model_copy(update={"spaces": spaces, "assets_version": change.assets_version})
+
+
+Change = Annotated[Opened | Published | Maintained | Erased, Field(discriminator="kind")]
+"""The closed union of what can happen to a lake; each knows the corpus after it."""
 
 
 class Catalog(Frozen):
@@ -82,14 +144,11 @@ class Catalog(Frozen):
     corpora: dict[str, Corpus] = Field(default_factory=dict)
 
     def apply(self, change: Change) -> Catalog:
-        """The next entry; this one is not changed."""
-        old = self.corpora.get(change.corpus)
-        published = isinstance(change, Published)
-        corpus = Corpus(
-            live=change.space,
-            spaces={**(old.spaces if old else {}), change.space: change.space_version},
-            assets_version=change.assets_version,
-            run_id=change.run_id if isinstance(change, Published) else (old.run_id if old else None),
-            published_at=change.at if published else (old.published_at if old else None),
-        )
-        return Catalog(number=self.number + 1, change=change, corpora={**self.corpora, change.corpus: corpus})
+        """The next entry; this one is not changed.
+
+        Raises:
+            LakeError: the change is of a corpus that is not there.
+        """
+        number = self.number + 1
+        corpus = change.apply(self.corpora.get(change.corpus), number)
+        return Catalog(number=number, change=change, corpora={**self.corpora, change.corpus: corpus})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from operators.storage import join
+from schemas.catalog import Corpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,11 +14,17 @@ class Layout:
     """URIs inside one lake."""
 
     lake: str
+    NO_TABLES: ClassVar = frozenset({"runs", "lease", "forgotten"})
+    """Folders of a corpus that hold no Lance table."""
 
     @property
     def catalog(self) -> str:
         """The folder of the catalog's log."""
         return join(self.lake, "catalog")
+
+    def corpus(self, corpus: str) -> str:
+        """The folder of a corpus."""
+        return join(self.lake, corpus)
 
     def assets(self, corpus: str) -> str:
         """The Lance table of a corpus' assets."""
@@ -25,6 +33,15 @@ class Layout:
     def space(self, corpus: str, space: str) -> str:
         """The Lance table of one embedding space."""
         return join(self.lake, corpus, "spaces", f"{space}.lance")
+
+    def spaces(self, corpus: str) -> str:
+        """The folder of a corpus' spaces."""
+        return join(self.lake, corpus, "spaces")
+
+    def pinned(self, corpus: str, entry: Corpus) -> dict[str, int]:
+        """Each table of a corpus that the catalog knows, with the version that readers see."""
+        spaces = {self.space(corpus, space): version for space, version in entry.spaces.items()}
+        return {self.assets(corpus): entry.assets_version, **spaces}
 
     def runs(self, corpus: str) -> str:
         """The folder that holds a folder for each run."""
@@ -49,3 +66,11 @@ class Layout:
     def quarantined(self, corpus: str, run_id: str) -> str:
         """What a run that refused to publish would have quarantined."""
         return join(self.runs(corpus), run_id, "quarantined.parquet")
+
+    def tombstones(self, corpus: str) -> str:
+        """Salted hashes of the URIs that are not to come back."""
+        return join(self.lake, corpus, "forgotten", "tombstones.parquet")
+
+    def erasure(self, corpus: str) -> str:
+        """What an erasure that is not finished is to erase; it goes with its last step."""
+        return join(self.lake, corpus, "forgotten", "unfinished.parquet")

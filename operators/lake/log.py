@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -29,8 +30,27 @@ class CatalogLog:
             LakeError: storage refuses, or an entry is not a catalog of this format.
         """
         with explained(self.layout.lake, LakeError):
-            names = [n for n in self.storage.names(self.layout.catalog) if n.endswith(_SUFFIX)]
-            return self._parse(join(self.layout.catalog, names[-1])) if names else Catalog()
+            numbers = self.numbers()
+            return self._parse(self.uri(numbers[-1])) if numbers else Catalog()
+
+    def uri(self, number: int) -> str:
+        """Where an entry lies."""
+        return join(self.layout.catalog, f"{number:08d}{_SUFFIX}")
+
+    def numbers(self) -> list[int]:
+        """The numbers of the entries that are there, ascending."""
+        names = self.storage.names(self.layout.catalog)
+        return [int(n.removesuffix(_SUFFIX)) for n in names if n.endswith(_SUFFIX)]
+
+    def since(self, moment: datetime) -> list[Catalog]:
+        """The entries that were the newest at `moment` or after it, newest first: what a reader may hold."""
+        found: list[Catalog] = []
+        for number in reversed(self.numbers()):
+            found.append(self._parse(self.uri(number)))
+            change = found[-1].change
+            if change is None or change.at < moment:
+                break
+        return found
 
     def append(self, base: Catalog, change: Change) -> Catalog:
         """Append a change to the state that it was made for.
@@ -44,9 +64,11 @@ class CatalogLog:
         known = base.corpora.get(change.corpus)
         for _ in range(_ATTEMPTS):
             entry = base.apply(change)
-            uri = self._uri(entry.number)
+            uri = self.uri(entry.number)
             body = entry.model_dump_json(indent=1).encode()
-            if self.storage.put_if_absent(uri, body) or self._holds(uri, body):
+            # Old entries are collected: an absent one is the next only when none above it is there.
+            free = max(self.numbers(), default=0) < entry.number
+            if (free and self.storage.put_if_absent(uri, body)) or self._holds(uri, body):
                 return entry
             base = self.read()
             if base.corpora.get(change.corpus) != known:
@@ -61,9 +83,6 @@ class CatalogLog:
             return self.storage.read(uri) == body
         except FileNotFoundError:  # the writer that was in the way has failed
             return False
-
-    def _uri(self, number: int) -> str:
-        return join(self.layout.catalog, f"{number:08d}{_SUFFIX}")
 
     def _parse(self, uri: str) -> Catalog:
         try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,6 +20,7 @@ FRAGMENTS_KEY = b"embedlake.fragments"
 RECEIPT = pa.schema([f for f in PREPARED if f.name not in ("parts", "text")])
 """A receipt's columns: every segment that was staged (or failed in the model), and asset outcomes."""
 _READERS = 16
+_NAMING = ["uri", "error_detail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,15 @@ class Receipt:
     name: str
     rows: pa.Table
     fragments: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A receipt by its URI, the names of its fragments' data files, and its rows' `uri` and `error_detail`."""
+
+    uri: str
+    files: list[str]
+    rows: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +66,32 @@ class Receipts:
         self.storage.put(join(self.uri, name), out.getvalue())
         return name
 
+    def names(self) -> list[str]:
+        """The names of the run's receipts."""
+        return [n for n in self.storage.names(self.uri) if n.endswith(".parquet")]
+
     def read_all(self) -> list[Receipt]:
         """Every receipt of the run, by name."""
-        names = [n for n in self.storage.names(self.uri) if n.endswith(".parquet")]
         with ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(self._read, names))
+            return list(pool.map(self._read, self.names()))
+
+    def staged(self) -> Iterator[Staged]:
+        """What each receipt, by name, stands for; a few are held at a time."""
+        names = self.names()
+        for start in range(0, len(names), _READERS):
+            with ThreadPoolExecutor(_READERS) as pool:
+                yield from pool.map(self._staged, names[start : start + _READERS])
 
     def _read(self, name: str) -> Receipt:
         table = pq.read_table(io.BytesIO(self.storage.read(join(self.uri, name))))
-        fragments = json.loads((table.schema.metadata or {})[FRAGMENTS_KEY])
-        return Receipt(name, table.replace_schema_metadata(None), fragments)
+        return Receipt(name, table.replace_schema_metadata(None), _fragments(table.schema))
+
+    def _staged(self, name: str) -> Staged:
+        table = pq.read_table(io.BytesIO(self.storage.read(join(self.uri, name))), columns=_NAMING)
+        files = [file["path"] for text in _fragments(table.schema) for file in json.loads(text)["files"]]
+        return Staged(join(self.uri, name), files, pl.DataFrame(pl.from_arrow(table)).unique())
+
+
+def _fragments(schema: pa.Schema) -> list[str]:
+    fragments: list[str] = json.loads((schema.metadata or {})[FRAGMENTS_KEY])
+    return fragments

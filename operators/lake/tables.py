@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import lance
 import lance.commit
+import polars as pl
 import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
@@ -71,12 +72,18 @@ class Table:
 
     def staged_rows(self, fragment: str) -> pa.Table:
         """The rows of a staged, uncommitted fragment."""
+        files = FragmentMetadata.from_json(fragment).files
+        return pa.concat_tables([self._staged_file(file.path) for file in files])
+
+    def staged_uris(self, file: str) -> pl.Series:
+        """The assets whose rows a staged data file holds."""
+        return pl.Series(self._staged_file(file, ["uri"])["uri"])
+
+    def _staged_file(self, name: str, columns: list[str] | None = None) -> pa.Table:
         from lance.file import LanceFileReader
 
-        files = FragmentMetadata.from_json(fragment).files
-        uris = [f"{self.uri}/data/{file.path}" for file in files]
-        tables = [LanceFileReader(u, storage_options=self.options).read_all().to_table() for u in uris]
-        return pa.concat_tables(tables)
+        uri = f"{self.uri}/data/{name}"
+        return LanceFileReader(uri, storage_options=self.options, columns=columns).read_all().to_table()
 
     def landed(self, run_id: str, base: int) -> int | None:
         """The version that a run's commit made after version `base`, if it did land.

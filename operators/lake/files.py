@@ -1,0 +1,77 @@
+"""The objects of a lake as files: listed with size and age, and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from operators.lake.layout import Layout
+from operators.storage import Storage, join, scheme
+
+_TABLE = ".lance"
+_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class File:
+    """An object of a lake."""
+
+    uri: str
+    size: int
+    modified: datetime
+
+
+def find(storage: Storage, uri: str) -> list[File]:
+    """Every object below a folder, by name; none when there is no such folder."""
+    fs, path = storage.filesystem(uri)
+    found: dict[str, dict[str, Any]] = fs.find(path, detail=True)
+    head = "s3://" if scheme(uri) == "s3" else ""
+    return sorted(File(head + name, int(info["size"]), _modified(info)) for name, info in found.items())
+
+
+def delete(storage: Storage, uris: Iterable[str]) -> None:
+    """Delete objects; one that is gone already is no error."""
+    names = list(uris)
+    for start in range(0, len(names), _BATCH):
+        _delete(storage, names[start : start + _BATCH])
+
+
+def remove_folder(storage: Storage, uri: str) -> None:
+    """Delete a folder with all that is in it."""
+    delete(storage, [file.uri for file in find(storage, uri)])
+    if scheme(uri) != "s3":
+        fs, path = storage.filesystem(uri)
+        with suppress(FileNotFoundError):
+            fs.rm(path, recursive=True)
+
+
+def table_uris(layout: Layout, corpus: str, storage: Storage) -> list[str]:
+    """Every Lance table of a corpus, whatever it is for: `<corpus>/X.lance` and `<corpus>/FOLDER/X.lance`."""
+    root, found = layout.corpus(corpus), []
+    for name in storage.names(root):
+        if name.endswith(_TABLE):
+            found.append(join(root, name))
+        elif name not in layout.NO_TABLES:
+            found += [join(root, name, n) for n in storage.names(join(root, name)) if n.endswith(_TABLE)]
+    return found
+
+
+def _delete(storage: Storage, uris: Sequence[str]) -> None:
+    if not uris:
+        return
+    fs, _ = storage.filesystem(uris[0])
+    paths = [storage.filesystem(uri)[1] for uri in uris]
+    if scheme(uris[0]) == "s3":
+        fs.rm(paths)  # a bulk request, which leaves out what is gone
+        return
+    for path in paths:
+        with suppress(FileNotFoundError):
+            fs.rm_file(path)
+
+
+def _modified(info: dict[str, Any]) -> datetime:
+    stamp = info.get("LastModified", info.get("mtime"))
+    return stamp if isinstance(stamp, datetime) else datetime.fromtimestamp(float(stamp or 0), UTC)

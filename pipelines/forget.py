@@ -1,0 +1,281 @@
+"""Forget assets: out of every table, every old version and every file of a run, proven, and not to come back.
+
+The steps are in an order that a kill anywhere leaves whole: readers move from a lake with the assets to one without
+in one catalog entry, and what is still to be erased is written down until nothing is.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from operators.lake.deletion import row_addresses
+from operators.lake.erasure import ErasedTable, check_erased, erase
+from operators.lake.files import delete, find, table_uris
+from operators.lake.layout import Layout
+from operators.lake.log import CatalogLog
+from operators.lake.runs import run_folders
+from operators.lake.sweep import sweep
+from operators.lake.tables import LIVE_TAG, Table
+from operators.lake.tombstones import Tombstones
+from operators.lake.traces import Traces
+from operators.storage import Storage, explained, normalize
+from pipelines.gc import needed_files
+from pipelines.lease import Lease, held
+from pipelines.reader import LakeReader
+from schemas.card import Frozen
+from schemas.catalog import Catalog, Erased
+from schemas.errors import LakeError, UsageError
+
+_EVER = datetime.max.replace(tzinfo=UTC)
+_HASH = "content_hash"
+
+
+class Choice(Frozen):
+    """Which assets a request means, and how much of the corpus they are now.
+
+    `copies` counts other assets with the same content, which stay.
+    """
+
+    uris: tuple[str, ...]
+    assets: int
+    segments: int
+    copies: int
+
+
+class Erasure(Frozen):
+    """What was erased. `assets` and `segments` count rows that readers saw until now."""
+
+    lake: str
+    corpus: str
+    forgotten: int
+    assets: int
+    segments: int
+    receipts: int
+    versions: int
+    files: int
+    bytes: int
+    catalog_entry: int | None
+
+
+def choose(reader: LakeReader, corpus: str, uris: Sequence[str] = (), where: str | None = None) -> Choice:
+    """The assets that a request means.
+
+    Args:
+        reader: of the lake.
+        corpus: in which.
+        uris: as they are in the lake, or as a person writes a path. They need not be in the corpus now: old
+            versions may hold them.
+        where: an SQL predicate; an asset is meant when its row in `assets`, or one of its segments, matches.
+
+    Raises:
+        UsageError: the predicate fits neither table.
+    """
+    assets = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=["uri", _HASH])))
+    known = set(assets["uri"])
+    named = {uri if uri in known else normalize(uri) for uri in uris}
+    chosen = sorted(named | (_matching(reader, corpus, where) if where else set()))
+    mine = assets.filter(pl.col("uri").is_in(chosen))
+    others = assets.join(mine, on="uri", how="anti").join(mine, on=_HASH, how="semi")
+    segments = len(row_addresses(reader.segments(corpus), chosen)) if chosen else 0
+    return Choice(uris=tuple(chosen), assets=mine.height, segments=segments, copies=others.height)
+
+
+def forget(
+    lake: str, corpus: str, uris: Sequence[str], storage: Storage = Storage(), *, wait_s: float = 0.0
+) -> Erasure:
+    """Erase assets, and what an erasure that was cut short has left to erase.
+
+    Args:
+        lake: its URI.
+        corpus: in which.
+        uris: exactly as `choose` returned them.
+        storage: how to reach the lake.
+        wait_s: how long to wait for a run that holds the corpus.
+
+    Raises:
+        ConflictError: a run holds the corpus.
+        LakeError: something of them is left, or the lake cannot be read or written; run it again.
+    """
+    layout = LakeReader.open(lake, storage).layout
+    with (
+        explained(layout.lake, LakeError),
+        held(layout.lake, corpus, storage, "an erasure", wait_s) as lease,
+    ):
+        log = CatalogLog(layout, storage)
+        unfinished = _read_unfinished(layout, corpus, storage)
+        wanted = sorted({*uris, *unfinished})
+        _write_unfinished(layout, corpus, storage, wanted)
+        tombstones = Tombstones.read(layout.tombstones(corpus), storage)
+        tombstones.adding(wanted).write(layout.tombstones(corpus), storage)
+        erasing = _Erasing(log, corpus, Traces(wanted), lease)
+        done = erasing.run()
+        erasing.prove()
+        delete(storage, [layout.erasure(corpus)])
+    return done
+
+
+def allow_again(
+    lake: str, corpus: str, uris: Iterable[str], storage: Storage = Storage(), *, wait_s: float = 0.0
+) -> int:
+    """Let forgotten assets come back with the next run that lists them.
+
+    Returns:
+        how many of them were forgotten.
+
+    Raises:
+        ConflictError: a run holds the corpus.
+        LakeError: the lake cannot be read or written.
+    """
+    layout = LakeReader.open(lake, storage).layout
+    with (
+        explained(layout.lake, LakeError),
+        held(layout.lake, corpus, storage, "an erasure", wait_s),
+    ):
+        tombstones = Tombstones.read(layout.tombstones(corpus), storage)
+        fewer = tombstones.without({spelling for uri in uris for spelling in (uri, normalize(uri))})
+        if fewer != tombstones:
+            fewer.write(layout.tombstones(corpus), storage)
+    return len(tombstones.hashes) - len(fewer.hashes)
+
+
+def forgotten_mask(lake: str, corpus: str, uris: pl.Series, storage: Storage = Storage()) -> pl.Series:
+    """Whether each of `uris` [n] was forgotten and is not to be embedded, as booleans [n].
+
+    Raises:
+        LakeError: the list cannot be read.
+    """
+    layout = Layout(lake)
+    with explained(layout.lake, LakeError):
+        return Tombstones.read(layout.tombstones(corpus), storage).mask(uris)
+
+
+@dataclass(frozen=True, slots=True)
+class _Erasing:
+    """One erasure of a corpus that this process holds."""
+
+    log: CatalogLog
+    corpus: str
+    traces: Traces
+    lease: Lease
+
+    def run(self) -> Erasure:
+        layout, storage = self.log.layout, self.log.storage
+        base = self.log.read()
+        tables = [Table(uri, storage) for uri in table_uris(layout, self.corpus, storage)]
+        pinned = layout.pinned(self.corpus, base.corpora[self.corpus])
+        erased = {}
+        for table in tables:
+            self.lease.check()
+            erased[table.uri] = erase(table, pinned.get(table.uri, int(table.open().version)), self.traces)
+        entry = self._publish(base, pinned, erased)
+        self._move_tags(tables, erased)
+        runs = run_folders(layout, self.corpus, storage)
+        receipts = sum(self.traces.scrub(layout, self.corpus, run, storage) for run in runs)
+        needed = needed_files(layout, self.corpus, storage, run_folders(layout, self.corpus, storage))
+        versions = files = size = 0
+        for table in tables:
+            self.lease.check()
+            swept = sweep(table, erased[table.uri].version, frozenset(), needed, _EVER)
+            swept.run(table)
+            versions, size = versions + len(swept.versions), size + swept.size
+            files += len(swept.manifests) + len(swept.files)
+        return Erasure(
+            lake=layout.lake,
+            corpus=self.corpus,
+            forgotten=len(self.traces.uris),
+            assets=erased[layout.assets(self.corpus)].rows,
+            segments=sum(erased[uri].rows for uri in pinned if uri != layout.assets(self.corpus)),
+            receipts=receipts,
+            versions=versions,
+            files=files,
+            bytes=size,
+            catalog_entry=entry,
+        )
+
+    def _publish(self, base: Catalog, pinned: dict[str, int], erased: dict[str, ErasedTable]) -> int | None:
+        """The one step that readers see; none when a run that was cut short has made it."""
+        if all(erased[uri].version == version for uri, version in pinned.items()):
+            return None
+        layout, entry = self.log.layout, base.corpora[self.corpus]
+        spaces = {space: erased[layout.space(self.corpus, space)] for space in entry.spaces}
+        assets = erased[layout.assets(self.corpus)]
+        self.lease.check()
+        change = Erased(
+            corpus=self.corpus,
+            spaces={space: table.version for space, table in spaces.items()},
+            assets_version=assets.version,
+            assets=assets.rows,
+            segments=sum(table.rows for table in spaces.values()),
+            at=datetime.now(UTC),
+        )
+        return self.log.append(base, change).number
+
+    def _move_tags(self, tables: list[Table], erased: dict[str, ErasedTable]) -> None:
+        """No tag may hold an old version: the live one moves, any other goes."""
+        for table in tables:
+            version = erased[table.uri].version
+            tags = table.open().tags
+            for name, tag in tags.list().items():
+                if name == LIVE_TAG:
+                    table.tag_live(version)
+                elif tag["version"] != version:
+                    tags.delete(name)
+
+    def prove(self) -> None:
+        """Read all that is left of the corpus and look for the assets.
+
+        Raises:
+            LakeError: one is there.
+        """
+        layout, storage = self.log.layout, self.log.storage
+        runs = run_folders(layout, self.corpus, storage)
+        for run in runs:
+            if self.traces.found_in(layout, self.corpus, run, storage):
+                raise LakeError(
+                    f"run {run.run_id} of {layout.corpus(self.corpus)} still names a forgotten asset"
+                )
+        needed = needed_files(layout, self.corpus, storage, runs)
+        for uri in table_uris(layout, self.corpus, storage):
+            table = Table(uri, storage)
+            head = table.open()
+            check_erased(table, head, self.traces)
+            if left := sweep(table, int(head.version), frozenset(), needed, _EVER).files:
+                raise LakeError(
+                    f"{left[0].uri} belongs to no version: another writer is at work; run it again"
+                )
+            for name in needed & {file.uri.rsplit("/", 1)[-1] for file in find(storage, uri)}:
+                if self.traces.in_staged(table, name):
+                    raise LakeError(f"staged file {name} of {uri} still holds a forgotten asset")
+
+
+def _matching(reader: LakeReader, corpus: str, where: str) -> set[str]:
+    found: set[str] = set()
+    refused: list[str] = []
+    tables = (reader.assets(corpus), reader.segments(corpus))
+    for table in tables:
+        try:
+            found |= set(table.to_table(columns=["uri"], filter=where)["uri"].to_pylist())
+        except (ValueError, OSError) as error:
+            refused.append(" ".join(str(error).split())[:200])
+    if len(refused) == len(tables):
+        raise UsageError(f"--where {where!r} fits neither the assets nor the segments: {refused[0]}")
+    return found
+
+
+def _read_unfinished(layout: Layout, corpus: str, storage: Storage) -> list[str]:
+    try:
+        body = storage.read(layout.erasure(corpus))
+    except FileNotFoundError:
+        return []
+    return pl.read_parquet(io.BytesIO(body))["uri"].to_list()
+
+
+def _write_unfinished(layout: Layout, corpus: str, storage: Storage, uris: list[str]) -> None:
+    out = io.BytesIO()
+    pl.DataFrame({"uri": pl.Series(uris, dtype=pl.String)}).write_parquet(out)
+    storage.put(layout.erasure(corpus), out.getvalue())
