@@ -19,6 +19,7 @@ from operators.sources.listing import Listed, list_source
 from operators.stage import StageRows
 from operators.storage import Storage, check_lake_uri, explained
 from pipelines.engine import Dataflow, Ran, cluster
+from pipelines.forget import forgotten_mask
 from pipelines.lease import Lease, held
 from pipelines.ledger import Ledger
 from pipelines.listing import combine
@@ -108,9 +109,10 @@ class _Run:
         with explained(lake, LakeError):
             ledger = Ledger.begin(lake, job.corpus, job.space, _metadata_fields(listing), job.storage)
             assets = ledger.assets_table.open(ledger.entry.assets_version).to_table(columns=list(DIFFED))
-        plan = diff(listing, assets, [one.source for one in listed], job.selection)
+            forgotten = forgotten_mask(lake, job.corpus, pl.Series(listing["uri"]), job.storage)
+        plan = diff(listing, assets, [one.source for one in listed], job.selection, forgotten)
         grants = {one.source: one.roots for one in listed}
-        run_id = plan.run_id(job.space.id, ledger.space_version, ledger.entry.assets_version, grants)
+        run_id = plan.run_id(job.space.id, ledger.entry.revision, grants)
         clock.lap("plan")
         return cls(
             job=job,

@@ -16,6 +16,7 @@ from operators.sources.listing import Listed, list_source
 from operators.storage import check_lake_uri, explained
 from pipelines.census import SAMPLE, SAMPLE_BYTES, SAMPLE_SECONDS, Sampler, ignore
 from pipelines.embed import EmbedJob
+from pipelines.forget import forgotten_mask
 from pipelines.ledger import check_space
 from pipelines.listing import Selector, combine
 from pipelines.outcome import Outcome
@@ -61,7 +62,8 @@ class PlanJob:
         job.progress.phase("list", ", ".join(job.sources))
         listed = [list_source(source, job.storage, job.allow, lake) for source in job.sources]
         listing = combine([one.table for one in listed])
-        plan = diff(listing, assets, [one.source for one in listed], job.selection)
+        forgotten = forgotten_mask(lake, job.corpus, pl.Series(listing["uri"]), job.storage)
+        plan = diff(listing, assets, [one.source for one in listed], job.selection, forgotten)
         job.progress.phase("sample", f"{plan.new} new, {plan.changed} changed, {plan.unchanged} unchanged")
         trial = Trial()
         census = self._census(plan, listed, trial)

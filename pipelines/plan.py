@@ -56,15 +56,13 @@ class Plan:
         """Whether there is nothing to do."""
         return not self.work.num_rows and not self.updates.num_rows and not self.deleted
 
-    def run_id(
-        self, space_id: str, space_version: int, assets_version: int, grants: dict[str, tuple[str, ...]]
-    ) -> str:
+    def run_id(self, space_id: str, revision: int, grants: dict[str, tuple[str, ...]]) -> str:
         """A digest of everything the run depends on: the same work on the same base has the same id.
 
         A reused id with other inputs would silently lose data, so no name and no date is in it.
         """
         granted = json.dumps(grants, sort_keys=True)
-        state = hashlib.sha256(f"{space_id}\n{space_version}\n{assets_version}\n{granted}\n".encode())
+        state = hashlib.sha256(f"{space_id}\n{revision}\n{granted}\n".encode())
         for table in (self.work, self.updates):
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, table.schema) as writer:

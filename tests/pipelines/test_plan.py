@@ -86,16 +86,15 @@ def test_the_run_id_depends_on_the_work_and_on_its_base_alone() -> None:
     one = diff(listed({"a": (1, "x"), "b": (2, "y")}), empty, ["s"])
     same = diff(listed({"b": (2, "y"), "a": (1, "x")}), empty, ["s"])
     other = diff(listed({"a": (1, "x"), "b": (2, "z")}), empty, ["s"])
-    assert one.run_id("space", 1, 1, {}) == same.run_id("space", 1, 1, {})
+    assert one.run_id("space", 1, {}) == same.run_id("space", 1, {})
     ids = {
-        p.run_id(space, version, assets_version, grants)
+        p.run_id(space, revision, grants)
         for p in (one, other)
         for space in ("s1", "s2")
-        for version in (1, 2)
-        for assets_version in (1, 2)
+        for revision in (1, 2)
         for grants in ({}, {"s": ("/root",)})
     }
-    assert len(ids) == 32
+    assert len(ids) == 16
 
 
 def test_what_a_folder_inside_the_source_listed_is_deleted_when_it_went() -> None:
