@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from jobs.settings import load_config, version
+from schemas.config import Selection
 from schemas.errors import Interrupted
+from schemas.space import VectorType
 
 
 class Commands(TyperGroup):
@@ -44,6 +47,21 @@ Corpus = Annotated[str | None, typer.Option("--corpus", envvar="EMBEDLAKE_CORPUS
 Model = Annotated[
     str | None, typer.Option("--model", envvar="EMBEDLAKE_MODEL", help="shipped name, local folder or hub id")
 ]
+Sources = Annotated[
+    list[str], typer.Argument(metavar="SOURCE", help="folders, s3:// prefixes, files, or manifests")
+]
+RecipeName = Annotated[str | None, typer.Option("--recipe", help="a shipped recipe's name, or a YAML file")]
+Allow = Annotated[
+    list[str] | None, typer.Option("--allow", help="a further root that manifests and documents may read")
+]
+Vectors = Annotated[VectorType, typer.Option("--vectors", help="type of the vector columns")]
+Full = Annotated[bool, typer.Option("--full", help="embed everything again, changed or not")]
+Since = Annotated[datetime | None, typer.Option("--since", help="only what was modified since, UTC")]
+Include = Annotated[list[str] | None, typer.Option("--include", help="only URIs that fit this glob")]
+Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="no URI that fits this glob")]
+MaxAssets = Annotated[
+    int | None, typer.Option("--max-assets", min=1, help="so many assets, the rest next time")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 
 
@@ -72,3 +90,21 @@ def settings(
     )
     commands: Any = context.command
     context.default_map = dict.fromkeys(commands.commands, flags)
+
+
+def selection(
+    full: bool,
+    since: datetime | None,
+    include: list[str] | None,
+    exclude: list[str] | None,
+    max_assets: int | None,
+) -> Selection:
+    """The selection that the flags describe; a moment without a zone is UTC."""
+    moment = since if since is None or since.tzinfo else since.replace(tzinfo=UTC)
+    return Selection(
+        full=full,
+        since=moment,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        max_assets=max_assets,
+    )

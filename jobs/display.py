@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipelines.progress import Progress as Watcher
     from pipelines.query import Hit
     from pipelines.status import LakeStatus
-    from schemas.report import RunReport
+    from schemas.report import Counts, RunReport
 
 _LINE_SECONDS = 5.0
 _CELL = 60
@@ -146,10 +146,11 @@ def show_report(report: RunReport, as_json: bool) -> None:
         where = Text.assemble(version, (report.corpus, "bold"), " in ", plain(report.lake))
         console.print(where, soft_wrap=True)
         console.print(
-            f"{c.listed} listed = {c.embedded} embedded + {c.quarantined} quarantined + {c.unchanged} unchanged"
-            f"   ({c.new} new, {c.changed} changed, {c.deleted} deleted)\n"
+            f"{c.listed} listed = {_sum(c)}   ({c.new} new, {c.changed} changed, {c.deleted} deleted)\n"
             f"{c.segments} segments, {c.tokens} tokens, space {report.space}, run {report.run_id}"
         )
+        if report.budget_spent or c.deferred:
+            console.print(f"{c.deferred} assets are left to the next run of the same command")
     elif c.quarantined:
         console.print(
             f"nothing new: {c.quarantined} assets quarantined again, {c.unchanged} unchanged, nothing published"
@@ -159,6 +160,13 @@ def show_report(report: RunReport, as_json: bool) -> None:
     for code, count in report.quarantine_reasons.items():
         console.print(f"  quarantined: {count} x {code}")
     return None
+
+
+def _sum(counts: Counts) -> str:
+    """What the listed assets add up to; the usual kinds always, the others where there are some."""
+    always = ("embedded", "quarantined", "unchanged")
+    kinds = (*always, "moved", "updated", "deferred", "excluded")
+    return " + ".join(f"{getattr(counts, k)} {k}" for k in kinds if k in always or getattr(counts, k))
 
 
 def show_hits(hits: list[Hit], as_json: bool) -> None:

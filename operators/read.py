@@ -15,7 +15,7 @@ from operators.model.contract import ModelSpec, Preparer
 from operators.parts import Part, Segment, to_arrow
 from operators.sources.fetch import Fetched, Fetcher, Wanted
 from schemas.card import Role
-from schemas.errors import AssetError, ErrorCode, Stage, described
+from schemas.errors import AssetError, EmbedlakeError, ErrorCode, Stage, described
 from schemas.recipe import Recipe
 from schemas.tables import (
     ASSET_KIND,
@@ -76,10 +76,14 @@ class ReadAssets:
                 out.add([asset.outcome(None)])
             except AssetError as error:
                 out.add([asset.outcome(error)])
+            except EmbedlakeError:
+                raise
             except Exception as error:
                 out.add([asset.outcome(_internal(error, Stage.DECODE))])
             finally:
                 fetched.file.close()
+            if out.full:
+                yield out.take()
         if out.rows:
             yield out.take()
 

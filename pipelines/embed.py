@@ -152,7 +152,12 @@ class _Run:
             return Ran(), resumed
         fetcher = Fetcher(storage=job.storage, grants=self.grants, max_bytes=job.recipe.max_asset_bytes)
         flow = Dataflow(
-            read=ReadAssets(fetcher=fetcher, spec=job.spec, recipe=job.recipe),
+            read=ReadAssets(
+                fetcher=fetcher,
+                spec=job.spec,
+                recipe=job.recipe,
+                block_bytes=job.config.block_bytes,
+            ),
             space=job.space,
             stage=StageRows(
                 table=self.ledger.space_table,

@@ -37,7 +37,7 @@ WORKER_ENV = {
 _SPARE_CPUS = 2
 _READ_CPUS = 1
 _ACTOR_CPUS = 0.9  # unlike the reads', or Ray fuses both into one serial operator
-_STAGE_CPUS = 0.25
+_ACTOR_THREADS = 2
 _POLL_SECONDS = 0.3
 
 
@@ -148,30 +148,40 @@ def _read_counts(rows: pa.Table) -> dict[str, int]:
 
 
 class _Embed:
-    """The actor: the model is loaded once, and every call is one block of model-ready rows."""
+    """The actor: the model is loaded once, and every call is one block of model-ready rows.
 
-    def __init__(self, spec: ModelSpec, space: Space, budget: int, threads: int, meter: Any) -> None:
+    Ray calls it in two threads: while the one's block is in the model, the other's vectors are written. So the model
+    never waits for storage, and what a crash can cost is the two blocks of each actor.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, space: Space, stage: StageRows, config: RunConfig, threads: int, meter: Any
+    ) -> None:
         check_house()
-        self.operator = EmbedSegments(engine=spec.load(threads=threads), space=space, token_budget=budget)
+        self.operator = EmbedSegments(
+            engine=spec.load(threads=threads), space=space, token_budget=config.token_budget
+        )
+        self.stage = stage
+        self.block_rows = config.block_rows
         self.meter = meter
+        self.model = threading.Lock()
 
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        done = self.operator(rows)
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        # Ray unites small outputs of the reads into blocks of its own size.
+        for start in range(0, rows.num_rows, self.block_rows):
+            yield self._block(rows.slice(start, self.block_rows))
+
+    def _block(self, rows: pa.Table) -> pa.Table:
+        with self.model:
+            done = self.operator(rows)
+        self._count("embedded", pc.equal(rows["kind"], SEGMENT_KIND))
+        staged = self.stage(done)
+        self._count("staged", staged["segments"])
+        return staged
+
+    def _count(self, name: str, values: pa.ChunkedArray) -> None:
         if self.meter:
-            self.meter.add.remote({"embedded": pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0})
-        return done
-
-
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    operator: StageRows
-    meter: Any
-
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        done = self.operator(rows)
-        if self.meter:
-            self.meter.add.remote({"staged": pc.sum(done["segments"]).as_py() or 0})
-        return done
+            self.meter.add.remote({name: pc.sum(values).as_py() or 0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +194,7 @@ class Ran:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataflow:
-    """Read -> embed -> stage over a stream of shards."""
+    """Read -> embed and stage over a stream of shards."""
 
     read: ReadAssets
     space: Space
@@ -226,6 +236,14 @@ class Dataflow:
         pool: dict[str, Any] = (
             {"num_gpus": 1, "num_cpus": _ACTOR_CPUS} if resources.gpu else {"num_cpus": _ACTOR_CPUS}
         )
+        model = (
+            self.read.spec,
+            self.space,
+            self.stage,
+            self.config,
+            resources.threads,
+            meter,
+        )
         return (
             ray.data.from_arrow(shards)
             .map_batches(
@@ -233,23 +251,12 @@ class Dataflow:
             )
             .map_batches(
                 _Embed,
-                fn_constructor_args=(
-                    self.read.spec,
-                    self.space,
-                    self.config.token_budget,
-                    resources.threads,
-                    meter,
-                ),
+                fn_constructor_args=model,
                 batch_size=None,
                 batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=resources.actors),
+                compute=ray.data.ActorPoolStrategy(size=resources.actors, enable_true_multi_threading=True),
+                max_concurrency=_ACTOR_THREADS,
                 **pool,
-            )
-            .map_batches(
-                _Stage(self.stage, meter),
-                batch_size=self.config.stage_rows,
-                batch_format="pyarrow",
-                num_cpus=_STAGE_CPUS,
             )
         )
 

@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Corpus, Lake, Model, app
+from jobs.app import (
+    Allow,
+    AsJson,
+    Corpus,
+    Exclude,
+    Full,
+    Include,
+    Lake,
+    MaxAssets,
+    Model,
+    RecipeName,
+    Since,
+    Sources,
+    Vectors,
+    app,
+    selection,
+)
 from jobs.settings import load_recipe
 from schemas.config import Config
 from schemas.errors import Interrupted
-from schemas.space import VectorType
 
 
 @app.command()
 def embed(
     context: typer.Context,
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE", help="folders, s3:// prefixes, files, or manifests")
-    ],
+    sources: Sources,
     lake: Lake,
     corpus: Corpus = None,
     model: Model = None,
-    recipe: Annotated[Path | None, typer.Option(help="YAML of the segmentation recipe")] = None,
-    allow: Annotated[
-        list[str] | None, typer.Option(help="a further root that manifests and documents may read")
+    recipe: RecipeName = None,
+    allow: Allow = None,
+    vectors: Vectors = "float32",
+    full: Full = False,
+    since: Since = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    max_assets: MaxAssets = None,
+    budget_gpu_hours: Annotated[
+        float | None, typer.Option(min=1e-6, help="actor-hours of the model, the rest next time")
     ] = None,
-    vectors: Annotated[VectorType, typer.Option(help="type of the vector columns")] = "float32",
+    coverage_floor: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="share of the assets tried that must get vectors [0.98]"),
+    ] = None,
+    max_deleted: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of the corpus that may be deleted at once [0.5]")
+    ] = None,
+    wait_minutes: Annotated[
+        float | None, typer.Option(min=0, help="how long to wait for another run of the corpus [0]")
+    ] = None,
     ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster, else a local one")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -38,6 +66,13 @@ def embed(
     from pipelines.embed import EmbedJob
 
     config: Config = context.obj
+    given = {
+        "budget_gpu_hours": budget_gpu_hours,
+        "coverage_floor": coverage_floor,
+        "max_deleted": max_deleted,
+        "wait_minutes": wait_minutes,
+    }
+    policy = config.policy.model_copy(update={k: v for k, v in given.items() if v is not None})
     with open_display(quiet=as_json) as display:
         job = EmbedJob(
             sources=tuple(sources),
@@ -47,6 +82,8 @@ def embed(
             recipe=load_recipe(recipe),
             vector_type=vectors,
             allow=tuple(allow or ()),
+            selection=selection(full, since, include, exclude, max_assets),
+            policy=policy,
             storage=Storage(config.storage),
             config=config.run,
             ray_address=ray_address,

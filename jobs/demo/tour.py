@@ -19,6 +19,7 @@ from pipelines.query import Query, Searcher
 from pipelines.reader import LakeReader
 from pipelines.sql import query
 from pipelines.status import status
+from schemas.config import Policy
 from schemas.errors import UsageError
 from schemas.report import RunReport
 
@@ -26,6 +27,8 @@ BUCKET = "s3://embedlake-demo"
 LAKE = f"{BUCKET}/lake"
 CORPUS = "demo"
 SHOWN = 3
+POLICY = Policy(coverage_floor=0.9)
+"""Five of the 145 objects are broken on purpose, more than a night may lose unasked."""
 STATEMENTS = (
     "SELECT modality, count(*) AS segments, sum(tokens) AS tokens FROM demo GROUP BY ALL ORDER BY ALL",
     "SELECT author, year, topic, text FROM demo WHERE year >= 2022 ORDER BY year, author",
@@ -94,7 +97,10 @@ def upload(storage: Storage) -> int:
 def embed(console: Console) -> RunReport:
     """The main job over the corpus and a manifest of interleaved documents."""
     sources = (f"{BUCKET}/corpus", f"{BUCKET}/manifests/documents.jsonl")
-    shown = f"$ embedlake embed {' '.join(sources)} --allow {BUCKET}/corpus --lake {LAKE} --corpus {CORPUS}"
+    flags = (
+        f"--allow {BUCKET}/corpus --lake {LAKE} --corpus {CORPUS} --coverage-floor {POLICY.coverage_floor:g}"
+    )
+    shown = f"$ embedlake embed {' '.join(sources)} {flags}"
     console.print(shown, style="bold", highlight=False, soft_wrap=True)
     with open_display(quiet=False) as display:
         report = EmbedJob(
@@ -103,6 +109,7 @@ def embed(console: Console) -> RunReport:
             spec=resolve(DEFAULT_MODEL),
             corpus=CORPUS,
             allow=(f"{BUCKET}/corpus",),
+            policy=POLICY,
             progress=display,
         ).run()
     show_report(report, as_json=False)

@@ -28,7 +28,7 @@ SPEC = HashSpec()
 
 
 def job(lake: str, *sources: str, **changes: Any) -> EmbedJob:
-    fixed = {"corpus": "c", "config": RunConfig(actors=1, stage_rows=64)}
+    fixed = {"corpus": "c", "config": RunConfig(actors=1, block_rows=64)}
     return EmbedJob(**{"sources": sources, "lake": lake, "spec": SPEC, **fixed, **changes})
 
 

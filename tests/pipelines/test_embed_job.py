@@ -41,7 +41,7 @@ def put(place: str, files: dict[str, str | bytes]) -> str:
 
 
 def job(lake: str, *sources: str, **changes: Any) -> EmbedJob:
-    config = RunConfig(actors=1, stage_rows=8, shard_assets=4)
+    config = RunConfig(actors=1, block_rows=8, shard_assets=4)
     return EmbedJob(
         **{
             "sources": sources,
@@ -240,7 +240,7 @@ def test_a_limited_run_continues_the_next_time(place: str) -> None:
 def test_a_run_stops_at_its_budget_publishes_what_it_has_and_continues_the_next_time(tmp_path: Path) -> None:
     source, lake = put(f"{tmp_path}/in", {f"{n:02d}.txt": f"note {n}" for n in range(40)}), f"{tmp_path}/lake"
     policy = Policy(budget_gpu_hours=2 / 3600)
-    config = RunConfig(actors=1, stage_rows=2, shard_assets=2)
+    config = RunConfig(actors=1, block_rows=2, shard_assets=2)
     first = job(lake, source, spec=SlowSpec(), config=config, policy=policy).run()
     c = first.counts
     assert first.budget_spent

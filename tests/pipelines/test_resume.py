@@ -18,14 +18,14 @@ from tests.models.hashed import HashSpec
 from tests.models.slow import SlowSpec
 
 REPO = Path(__file__).resolve().parents[2]
-CONFIG = RunConfig(actors=1, stage_rows=4, shard_assets=4)
+CONFIG = RunConfig(actors=1, block_rows=4, shard_assets=4)
 DRIVER = """
 import sys
 from pipelines.embed import EmbedJob
 from schemas.config import RunConfig
 from tests.models.slow import SlowSpec
 source, lake = sys.argv[1:]
-config = RunConfig(actors=1, stage_rows=4, shard_assets=4)
+config = RunConfig(actors=1, block_rows=4, shard_assets=4)
 EmbedJob(sources=(source,), lake=lake, spec=SlowSpec(), corpus="c", config=config).run()
 """
 

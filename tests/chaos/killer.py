@@ -1,0 +1,81 @@
+"""Start a run in a process of its own and kill a part of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+REPO = Path(__file__).resolve().parents[2]
+PATIENCE_S = 300
+Victim = Literal["driver", "actor", "task", "raylet"]
+VICTIMS: tuple[Victim, ...] = ("driver", "actor", "task", "raylet")
+_TITLES = {"actor": "_Embed", "task": "_Read", "raylet": "raylet"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A driver process and the Ray processes below it."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    def start(cls, source: Path, lake: Path, ledger: Path, failpoint: str = "") -> Run:
+        command = [sys.executable, "-m", "tests.chaos.driver", str(source), str(lake), str(ledger), failpoint]
+        environment = {**os.environ, "RAY_worker_niceness": "0"}
+        process = subprocess.Popen(
+            command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        return cls(process)
+
+    def tree(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self, victim: Victim) -> bool:
+        """Kill the victim with SIGKILL; False when it does not run yet or any more."""
+        if victim == "driver":
+            alive = self.process.poll() is None
+            self.process.kill()
+            return alive
+        for process in self.tree():
+            try:
+                if _TITLES[victim] in _title(process):
+                    process.kill()
+                    return True
+            except psutil.NoSuchProcess:
+                continue
+        return False
+
+    def wait(self) -> int:
+        """The exit status; what is left of the run's Ray is ended."""
+        below = self.tree()
+        try:
+            self.process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        finally:
+            end(below + self.tree())
+        return self.process.returncode
+
+
+def _title(process: psutil.Process) -> str:
+    return " ".join(process.cmdline()[:1]) or process.name()
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """SIGKILL for what still runs."""
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(processes, timeout=10)
