@@ -1,25 +1,37 @@
-"""Object storage behind fsspec: URIs, atomic small puts, and errors that a person understands."""
+"""Object storage and local disk: URIs, checked reads, atomic small puts, and errors that a person understands."""
 
 from __future__ import annotations
 
 import os
 import posixpath
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 from fsspec import AbstractFileSystem
 
+from operators import disk
+from operators.faults import (
+    CREDENTIAL_CODES,
+    Fault,
+    NotAFile,
+    Read,
+    Stat,
+    StorageFault,
+    code_of,
+    fault_of,
+    one_line,
+    remedy,
+)
 from schemas.config import StorageConfig
 from schemas.errors import EmbedlakeError, UsageError
 
+if TYPE_CHECKING:
+    from operators.s3 import S3
+
 SCHEMES = ("s3", "file")
-_NOT_CREATED = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
-_STORAGE_MODULES = frozenset({"botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec"})
 
 
 def scheme(uri: str) -> str:
@@ -129,24 +141,44 @@ class Storage:
         return self.config.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
 
     def filesystem(self, uri: str) -> tuple[AbstractFileSystem, str]:
-        """The filesystem of a URI and the path in it."""
+        """The fsspec filesystem of a URI and the path in it; botocore tries its requests again."""
         if scheme(uri) != "s3":
-            return fsspec.filesystem("file"), uri.removeprefix("file://")
-        client: dict[str, Any] = {"region_name": self.region} if self.region else {}
-        fs = fsspec.filesystem(
+            return fsspec.filesystem("file"), disk.path(uri)
+        fs = self._filesystem(self.config.attempts)
+        fs.retries = 1
+        return fs, uri[5:]
+
+    def s3(self) -> S3:
+        """The S3 endpoint, for many requests at a time."""
+        from operators.s3 import S3
+
+        return S3(self._filesystem(1), self.config)
+
+    def _filesystem(self, attempts: int) -> AbstractFileSystem:
+        return fsspec.filesystem(
             "s3",
             anon=self.config.anonymous,
             endpoint_url=self.endpoint_url,
-            client_kwargs=client,
+            client_kwargs={"region_name": self.region} if self.region else {},
+            config_kwargs={
+                "retries": {"mode": "standard", "total_max_attempts": attempts},
+                "connect_timeout": self.config.timeout_seconds,
+                "read_timeout": self.config.timeout_seconds,
+                "max_pool_connections": self.config.concurrency,
+            },
             use_listings_cache=False,
         )
-        return fs, uri[5:]
 
     def lance_options(self, uri: str) -> dict[str, str] | None:
         """Lance's storage options for a URI; credentials are found by Lance in the same AWS environment."""
         if scheme(uri) != "s3":
             return None
-        options = {"aws_region": self.region or "us-east-1"}
+        options = {
+            "aws_region": self.region or "us-east-1",
+            "client_max_retries": str(self.config.attempts - 1),
+            "client_retry_timeout": str(round(self.config.retry_seconds)),
+            "connect_timeout": f"{self.config.timeout_seconds}s",
+        }
         if self.endpoint_url:
             options["aws_endpoint"] = self.endpoint_url
             options["allow_http"] = str(self.endpoint_url.startswith("http://")).lower()
@@ -159,9 +191,37 @@ class Storage:
 
         Raises:
             FileNotFoundError: there is none.
+            OSError: it cannot be read.
         """
-        fs, path = self.filesystem(uri)
-        return bytes(fs.cat_file(path))
+        (found,) = self.read_many([Read(uri)])
+        if isinstance(found, StorageFault):
+            raise found
+        return found
+
+    def read_many(self, reads: Sequence[Read]) -> list[bytes | StorageFault]:
+        """Whole small objects of one scheme in order, those on S3 many at a time; each is read or failed."""
+        on_s3 = bool(reads) and scheme(reads[0].uri) == "s3"
+        return self.s3().read_many(reads) if on_s3 else [disk.read(read) for read in reads]
+
+    def blocks(self, read: Read) -> Iterator[bytes]:
+        """A large object in blocks of 8 MiB, all of them of one version.
+
+        Raises:
+            OSError: it cannot be read, or is not what `read` says.
+        """
+        return self.s3().blocks(read) if scheme(read.uri) == "s3" else disk.blocks(read)
+
+    def stat_many(self, uris: Sequence[str]) -> list[Stat | StorageFault]:
+        """What storage says of each object of one scheme, in order; on S3 many at a time."""
+        on_s3 = bool(uris) and scheme(uris[0]) == "s3"
+        return self.s3().stat_many(uris) if on_s3 else [disk.look(uri) for uri in uris]
+
+    def refuses_credentials(self, uri: str) -> bool:
+        """Whether the bucket of a URI refuses the credentials as such, and not just for one odd key."""
+        if scheme(uri) != "s3":
+            return False
+        s3 = self.s3()
+        return s3.run(s3.refuses_credentials, uri[5:].partition("/")[0])
 
     def names(self, uri: str) -> list[str]:
         """The sorted names of the objects directly below a prefix; none when there is no such prefix.
@@ -169,61 +229,33 @@ class Storage:
         Raises:
             FileNotFoundError: there is no such bucket.
         """
-        fs, path = self.filesystem(uri)
+        if scheme(uri) == "s3":
+            bucket, _, key = uri[5:].partition("/")
+            s3 = self.s3()
+            return s3.run(s3.names, bucket, f"{key.rstrip('/')}/" if key else "")
         try:
-            return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False))
-        except FileNotFoundError as error:
-            if _s3_code(error) == "NoSuchBucket":
-                raise
+            return sorted(os.listdir(disk.path(uri)))
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def put(self, uri: str, data: bytes) -> None:
         """Write a small object atomically: a reader sees the old one or the new one."""
-        fs, path = self.filesystem(uri)
         if scheme(uri) == "s3":
-            fs.pipe_file(path, data)
-            return
-        os.replace(_spill(path, data), path)
+            s3 = self.s3()
+            s3.run(s3.put, uri, data)
+        else:
+            disk.put(disk.path(uri), data)
 
     def put_if_absent(self, uri: str, data: bytes) -> bool:
-        """Write a small object atomically unless one is there; of racing writers at most one gets True."""
-        fs, path = self.filesystem(uri)
-        if scheme(uri) == "s3":
-            try:
-                fs.pipe_file(path, data, mode="create")
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if _s3_code(error) in _NOT_CREATED:
-                    return False
-                raise
-            return True
-        spilled = _spill(path, data)
-        try:
-            os.link(spilled, path)
-        except FileExistsError:
-            return False
-        finally:
-            os.unlink(spilled)
-        return True
+        """Write a small object atomically unless one is there; of racing writers at most one gets True.
 
-
-def _s3_code(error: BaseException) -> str | None:
-    response = getattr(error.__cause__ or error, "response", None)
-    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-    return str(code) if code else None
-
-
-def _spill(path: str, data: bytes) -> str:
-    folder = Path(path).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    name = folder / f".tmp-{uuid.uuid4().hex}"
-    # Not `mkstemp`: its mode 0600 would lock other users out of the lake.
-    with open(name, "xb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    return str(name)
+        On S3 the answer to a write may be lost, so an object that holds `data` counts as written by this call: what
+        racing writers write has to differ, by an id or a time in it.
+        """
+        if scheme(uri) != "s3":
+            return disk.create(disk.path(uri), data)
+        s3 = self.s3()
+        return s3.run(s3.create, uri, data)
 
 
 @contextmanager
@@ -238,28 +270,31 @@ def explained(uri: str, kind: type[EmbedlakeError]) -> Iterator[None]:
     except EmbedlakeError:
         raise
     except Exception as error:
-        storage = isinstance(error, OSError) or type(error).__module__.split(".")[0] in _STORAGE_MODULES
-        if not storage:
+        if not isinstance(error, OSError) and fault_of(error) is Fault.OTHER:
             raise
         raise explain(error, uri, kind) from error
 
 
 def explain(error: BaseException, uri: str, kind: type[EmbedlakeError]) -> EmbedlakeError:
     """One line for a person from what storage raised: which object, what is wrong, the way out."""
-    text = " ".join(str(error).split())
-    if isinstance(error, FileNotFoundError) or "NoSuchBucket" in text or "NoSuchKey" in text:
-        what = f"not found: {uri}"
+    text, fault = one_line(str(error)), fault_of(error)
+    if isinstance(error, NotAFile):
+        return kind(text)
+    if fault is Fault.MISSING or "NoSuchBucket" in text or "NoSuchKey" in text:
         bucket = uri[5:].split("/", 1)[0]
-        return kind(what + (f" (is the bucket name '{bucket}' right?)" if scheme(uri) == "s3" else ""))
-    denied = ("Forbidden", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Access Denied")
-    if isinstance(error, PermissionError) or any(word in text for word in denied):
+        hint = f" (is the bucket name '{bucket}' right?)" if scheme(uri) == "s3" else ""
+        return kind(f"not found: {uri}{hint}")
+    code = code_of(error) or next((c for c in CREDENTIAL_CODES if c in text), None)
+    if code in CREDENTIAL_CODES:
+        return kind(f"access denied: {uri} ({code}): {remedy(str(code))}")
+    if fault is Fault.CREDENTIALS or "credentials" in text.lower():
         return kind(
-            f"access denied: {uri} (check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or the file's mode)"
+            f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE ({text})"
         )
-    if "credentials" in text.lower():
-        return kind(
-            f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
-        )
+    if fault is Fault.DENIED or any(word in text for word in ("Forbidden", "AccessDenied", "Access Denied")):
+        return kind(f"access denied: {uri} (check what these credentials may do, or the file's mode)")
     if "connect" in text.lower():
         return kind(f"cannot reach the storage of {uri} (check AWS_ENDPOINT_URL): {text[:200]}")
-    return kind(f"{uri}: {type(error).__name__}: {text[:300]}")
+    if fault is Fault.TRANSIENT:
+        return kind(f"the storage of {uri} does not answer as it should, run the same command again: {text}")
+    return kind(text if uri in text else f"{uri}: {type(error).__name__}: {text}")

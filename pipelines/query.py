@@ -123,8 +123,7 @@ class Searcher:
     def _open(self, reference: str) -> BinaryIO:
         uri = normalize(reference)
         with explained(uri, SourceError):
-            fs, path = self.reader.storage.filesystem(uri)
-            return io.BytesIO(fs.cat_file(path))
+            return io.BytesIO(self.reader.storage.read(uri))
 
     def _refusal(self, query: Query, error: Exception) -> EmbedlakeError:
         if query.where and any(mark in str(error) for mark in _FILTER_MARKS):

@@ -7,15 +7,25 @@ import io
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-from operators.storage import Storage, is_within, parent, resolve, scheme
-from schemas.errors import AssetError, ErrorCode, Stage, UsageError
+from operators.faults import Fault, Read, StorageFault, final
+from operators.sources.manifest import is_manifest
+from operators.storage import Storage, explain, is_within, parent, resolve, scheme
+from schemas.errors import AssetError, ErrorCode, SourceError, Stage, UsageError
 
 SMALL_BYTES = 4 << 20
 GROUP_BYTES = 32 << 20
 SPOOL_BYTES = 64 << 20
-_COPY_BYTES = 1 << 20
+_AGAIN = "; the next run tries it again"
+_CODES = {
+    Fault.TRANSIENT: (ErrorCode.STORAGE, _AGAIN),
+    Fault.OTHER: (ErrorCode.STORAGE, _AGAIN),
+    Fault.CHANGED: (ErrorCode.CHANGED, _AGAIN),
+    Fault.MISSING: (ErrorCode.NOT_FOUND, ""),
+    Fault.DENIED: (ErrorCode.ACCESS_DENIED, "; grant read access to it"),
+    Fault.CREDENTIALS: (ErrorCode.ACCESS_DENIED, "; these credentials can read other objects"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,12 @@ class Wanted:
     source: str
     size: int | None
     inline: bytes | None = None
+    etag: str | None = None
+
+    @property
+    def pinned(self) -> str | None:
+        """The etag that storage must have now. One that a manifest gives may be any mark of its author's."""
+        return None if is_manifest(self.source) else self.etag
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +65,11 @@ class Fetcher:
     max_bytes: int
 
     def fetch_all(self, wanted: list[Wanted]) -> Iterator[tuple[int, Fetched | AssetError]]:
-        """Every asset in order, with its index; small neighbours are read in one concurrent request group."""
+        """Every asset in order, with its index; small neighbours are read in one concurrent request group.
+
+        Raises:
+            SourceError: storage refuses the credentials as such: no asset can be read any more.
+        """
         group: list[int] = []
         group_bytes = 0
         for index, asset in enumerate(wanted):
@@ -94,22 +114,14 @@ class Fetcher:
         most = min(SMALL_BYTES, self.max_bytes)
         return asset.inline is None and asset.size is not None and asset.size <= most and self._allowed(asset)
 
-    def _read_small(self, assets: list[Wanted]) -> list[bytes | BaseException]:
-        """The bodies in the order of the assets; each scheme has its own filesystem and request group."""
-        bodies: dict[int, bytes | BaseException] = {}
+    def _read_small(self, assets: list[Wanted]) -> list[bytes | StorageFault]:
+        """The bodies in the order of the assets; each scheme has its own request group."""
+        bodies: dict[int, bytes | StorageFault] = {}
         for kind in {scheme(a.uri) for a in assets}:
             where = [i for i, a in enumerate(assets) if scheme(a.uri) == kind]
-            bodies.update(zip(where, self._read_group([assets[i].uri for i in where]), strict=True))
+            reads = [Read(assets[i].uri, assets[i].pinned, assets[i].size) for i in where]
+            bodies.update(zip(where, self.storage.read_many(reads), strict=True))
         return [bodies[i] for i in range(len(assets))]
-
-    def _read_group(self, uris: list[str]) -> list[bytes | BaseException]:
-        fs, _ = self.storage.filesystem(uris[0])
-        paths = [self.storage.filesystem(uri)[1] for uri in uris]
-        if len(paths) == 1 or not fs.async_impl:
-            return [_read(fs, path) for path in paths]
-        # Not `cat`: it takes brackets and stars in a key for a pattern.
-        found: list[bytes | BaseException] = fs.cat_ranges(paths, None, None, on_error="return")
-        return found
 
     def _one(self, asset: Wanted) -> Fetched:
         if asset.inline is not None:
@@ -118,11 +130,9 @@ class Fetcher:
             )
         return self._stream(asset)
 
-    def _checked(self, asset: Wanted, body: bytes | BaseException) -> Fetched:
-        if isinstance(body, BaseException):
-            raise _asset_error(body, asset.uri)
-        if asset.size is not None and len(body) != asset.size:
-            raise _changed(asset, len(body))
+    def _checked(self, asset: Wanted, body: bytes | StorageFault) -> Fetched:
+        if isinstance(body, StorageFault):
+            raise self._failed(body)
         return Fetched(io.BytesIO(body), hashlib.sha256(body).hexdigest(), len(body))
 
     def _allowed(self, asset: Wanted) -> bool:
@@ -135,61 +145,25 @@ class Fetcher:
         if (asset.size or 0) > self.max_bytes:
             raise self._too_large(f"{asset.size} bytes")
         spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115 (the asset closes it)
+        state, size = hashlib.sha256(), 0
         try:
-            fs, path = self.storage.filesystem(asset.uri)
-            with fs.open(path, "rb", block_size=8 << 20) as remote:
-                size = _copy(cast(BinaryIO, remote), spool, self.max_bytes + 1)
-        except Exception as error:
-            raise _asset_error(error, asset.uri) from error
-        if size > self.max_bytes:
-            raise self._too_large(f"more than {self.max_bytes} bytes")
+            for block in self.storage.blocks(Read(asset.uri, asset.pinned, asset.size)):
+                size += len(block)
+                if size > self.max_bytes:
+                    raise self._too_large(f"more than {self.max_bytes} bytes")
+                state.update(block)
+                spool.write(block)
+        except OSError as error:
+            raise self._failed(final(error, asset.uri)) from error
         spool.seek(0)
-        if asset.size is not None and size != asset.size:
-            raise _changed(asset, size)
-        digest = _digest(spool)
-        return Fetched(spool, digest, size)
+        return Fetched(spool, state.hexdigest(), size)
+
+    def _failed(self, fault: StorageFault) -> AssetError:
+        if fault.fault is Fault.CREDENTIALS and self.storage.refuses_credentials(fault.uri):
+            raise explain(fault, fault.uri, SourceError) from fault
+        code, way_out = _CODES[fault.fault]
+        return AssetError(code, f"{fault}{way_out}", Stage.FETCH)
 
     def _too_large(self, size: str) -> AssetError:
         detail = f"{size}, the recipe's max_asset_bytes is {self.max_bytes}"
         return AssetError(ErrorCode.TOO_LARGE, detail, Stage.FETCH)
-
-
-def _copy(remote: BinaryIO, spool: BinaryIO, limit: int) -> int:
-    copied = 0
-    while block := remote.read(min(_COPY_BYTES, limit - copied)):
-        spool.write(block)
-        copied += len(block)
-    return copied
-
-
-def _digest(file: BinaryIO) -> str:
-    state = hashlib.sha256()
-    while block := file.read(_COPY_BYTES):
-        state.update(block)
-    file.seek(0)
-    return state.hexdigest()
-
-
-def _read(fs: Any, path: str) -> bytes | BaseException:
-    try:
-        return bytes(fs.cat_file(path))
-    except Exception as error:
-        return error
-
-
-def _changed(asset: Wanted, size: int) -> AssetError:
-    detail = f"{size} bytes read, {asset.size} listed: the object changed or its body was cut"
-    return AssetError(ErrorCode.CHANGED, detail, Stage.FETCH)
-
-
-def _asset_error(error: BaseException, uri: str) -> AssetError:
-    if isinstance(error, AssetError):
-        return error
-    text = " ".join(str(error).split())[:300]
-    if isinstance(error, FileNotFoundError):
-        return AssetError(ErrorCode.NOT_FOUND, f"no such object: {uri}", Stage.FETCH)
-    if isinstance(error, IsADirectoryError):
-        return AssetError(ErrorCode.NOT_FOUND, f"a folder, not an object: {uri}", Stage.FETCH)
-    if isinstance(error, PermissionError):
-        return AssetError(ErrorCode.ACCESS_DENIED, text or "permission denied", Stage.FETCH)
-    return AssetError(ErrorCode.STORAGE, f"{type(error).__name__}: {text}", Stage.FETCH)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from operators.sources.objects import object_rows
+from operators.faults import Read, Stat, StorageFault
+from operators.sources.objects import Rows
 from operators.sources.parse import MANIFEST_SUFFIXES, OWN_COLUMNS, Document, parse
-from operators.storage import Storage, is_within, parent, resolve
+from operators.storage import Storage, is_within, parent, resolve, scheme
 from schemas.errors import SourceError, UsageError
 from schemas.tables import LISTING, TIMESTAMP, check_metadata_names
 
-_STAT_THREADS = 16
+_STATS_AT_ONCE = 4096
+_SPOOL_BYTES = 64 << 20
 
 
 def is_manifest(uri: str) -> bool:
@@ -34,9 +37,11 @@ def read_manifest(uri: str, storage: Storage, roots: tuple[str, ...]) -> pa.Tabl
         SourceError: the file cannot be parsed, mixes both kinds, or lacks the columns of a manifest.
         UsageError: a metadata column has a reserved name.
     """
-    fs, path = storage.filesystem(uri)
-    with fs.open(path, "rb") as file:
-        table, documents = parse(file, uri)
+    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
+        for block in storage.blocks(Read(uri)):
+            spool.write(block)
+        spool.seek(0)
+        table, documents = parse(cast(BinaryIO, spool), uri)
     names = [name for name in table.column_names if name not in OWN_COLUMNS]
     check_metadata_names(names, f"manifest {uri}")
     if documents is None and "uri" not in table.column_names:
@@ -71,18 +76,35 @@ def _objects(uri: str, table: pa.Table, storage: Storage, roots: tuple[str, ...]
             "mtime": _cast(table, "mtime", TIMESTAMP, uri) if known else pa.nulls(len(uris), TIMESTAMP),
         }
 
-    def stat(one: str) -> tuple[str, dict[str, Any]]:
-        if not any(is_within(one, root) for root in roots):
-            return one, {}
-        fs, path = storage.filesystem(one)
-        try:
-            return one, fs.info(path)
-        except OSError:
-            return one, {}
-
-    with ThreadPoolExecutor(_STAT_THREADS) as pool:
-        found = object_rows(list(pool.map(stat, uris)), uri)
+    found = object_table(_looked_at(uris, storage, roots), uri)
     return {name: found[name] for name in ("uri", "size", "etag", "mtime")}
+
+
+def object_table(found: Iterable[tuple[str, Stat | None]], source: str) -> pa.Table:
+    """Objects that were looked at one by one as a `LISTING` table."""
+    rows = Rows(source)
+    for uri, stat in found:
+        if stat is None:
+            rows.add(uri, None, None, None)
+        else:
+            time_ms = None if stat.mtime is None else int(stat.mtime.timestamp() * 1000)
+            rows.add(uri, stat.size, stat.etag, time_ms)
+    return rows.table()
+
+
+def _looked_at(
+    uris: list[str], storage: Storage, roots: tuple[str, ...]
+) -> Iterator[tuple[str, Stat | None]]:
+    """Every URI in order; what may not or cannot be looked at has no stat, and the run finds out why."""
+    for start in range(0, len(uris), _STATS_AT_ONCE):
+        some = uris[start : start + _STATS_AT_ONCE]
+        stats: dict[str, Stat | StorageFault] = {}
+        for kind in ("file", "s3"):
+            asked = [u for u in some if scheme(u) == kind and any(is_within(u, root) for root in roots)]
+            stats.update(zip(asked, storage.stat_many(asked), strict=True))
+        for uri in some:
+            found = stats.get(uri)
+            yield uri, found if isinstance(found, Stat) else None
 
 
 def _cast(table: pa.Table, name: str, kind: pa.DataType, manifest: str) -> pa.ChunkedArray:
