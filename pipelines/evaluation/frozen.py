@@ -23,6 +23,8 @@ from pipelines.training.data.splits import head_noun, split
 from pipelines.training.heads import Captions
 from schemas.errors import ModelError
 
+VERSION = "1"
+"""Of the fitted maps: another one makes remembered vectors void."""
 _BATCH = 32
 _SPOKEN = 2_000
 """Training utterances of the speech baseline."""
@@ -39,11 +41,11 @@ class FrozenPictures:
         self._texts = embed_texts(texts)
         self._seen: dict[ImageFile, Vectors] = {}
 
-    def by_mlp(self, items: Sequence[Item], role: str) -> Vectors:
+    def by_mlp(self, items: Sequence[Item]) -> Vectors:
         """Vectors `[items, 384]` of pictures through a trained network, of texts by MiniLM."""
         return self._embed(items, self._mlp)
 
-    def by_neighbours(self, items: Sequence[Item], role: str) -> Vectors:
+    def by_neighbours(self, items: Sequence[Item]) -> Vectors:
         """Vectors `[items, 384]` of pictures from the captions of their look-alikes, of texts by MiniLM."""
         return self._embed(items, self._knn)
 
@@ -90,7 +92,7 @@ class FrozenSpeech:
         """Whether training speech lies in the data folder: it takes hours to make, so a table does not make it."""
         return bool(_shards(data))
 
-    def by_mlp(self, items: Sequence[Item], role: str) -> Vectors:
+    def by_mlp(self, items: Sequence[Item]) -> Vectors:
         """Vectors `[items, 384]` of sounds through a trained network, of texts by MiniLM."""
         if _all_text(items):
             return embed_texts([text for (text,) in items if isinstance(text, str)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.model.registry import BASELINE_MODEL, resolve
-from pipelines.evaluation.frozen import FrozenPictures, FrozenSpeech
-from pipelines.evaluation.items import Item, SpecEmbedder, Vectors
+from pipelines.evaluation.frozen import VERSION, FrozenPictures, FrozenSpeech
+from pipelines.evaluation.items import Item, Sound, SpecEmbedder, Vectors
 from pipelines.evaluation.sets import Kind, RetrievalSet
 from schemas.card import Role
 
@@ -63,25 +64,63 @@ def _part(embed: Embed, task: RetrievalSet, part: int) -> Vectors:
 
 
 class Remembered:
-    """An embedder that embeds no item twice."""
+    """An embedder that embeds nothing twice: within a run item by item, across runs call by call.
 
-    def __init__(self, embed: Embed) -> None:
-        self._embed = embed
+    Vectors are kept in `folder` under a digest of the model, the items and their role; a file that changed is another
+    item. Deleting the folder costs time, nothing else.
+    """
+
+    def __init__(self, embed: Embed, folder: Path, model: str) -> None:
+        self._embed, self._folder, self._model = embed, folder, model
         self._known: dict[tuple[Item, str], Vectors] = {}
 
     def __call__(self, items: Sequence[Item], role: str) -> Vectors:
         """As the embedder."""
         fresh = [item for item in dict.fromkeys(items) if (item, role) not in self._known]
         if fresh:
-            self._known.update(zip([(item, role) for item in fresh], self._embed(fresh, role), strict=True))
+            self._known.update(zip([(item, role) for item in fresh], self._kept(fresh, role), strict=True))
         return np.stack([self._known[item, role] for item in items])
+
+    def _kept(self, items: Sequence[Item], role: str) -> Vectors:
+        path = self._folder / f"{digest_of(self._model, role, items)}.npy"
+        if path.exists():
+            return np.asarray(np.load(path), np.float32)
+        vectors = self._embed(items, role)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.save(file, vectors)
+        partial.rename(path)
+        return vectors
+
+
+def digest_of(model: str, role: str, items: Sequence[Item]) -> str:
+    """A sha256 over what decides the items' vectors; files count by path, size and time of change."""
+    found = hashlib.sha256(f"{model}\n{role}".encode())
+    for item in items:
+        for medium in item:
+            found.update(b"\0")
+            if isinstance(medium, Sound):
+                found.update(medium.samples.tobytes())
+                continue
+            found.update(repr(medium).encode())
+            if not isinstance(medium, str):
+                stat = medium.path.stat()
+                found.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+        found.update(b"\1")
+    return found.hexdigest()
 
 
 class Systems:
-    """The systems of each set; whatever is heavy is loaded or fitted when a set first needs it."""
+    """The systems of each set; whatever is heavy is loaded or fitted when something has to be embedded by it."""
 
     def __init__(self, spec: ModelSpec, data: Path, threads: int | None = None) -> None:
         self.spec, self.data, self.threads = spec, data, threads
+        self._late = resolve(BASELINE_MODEL)
+        self.model = self._remembered(lambda i, r: self._model.embed(i, r), spec.card.model_dump_json())
+        self.late = self._remembered(
+            lambda i, r: self._composed.embed(i, r), self._late.card.model_dump_json()
+        )
 
     def of(self, task: RetrievalSet, baselines: bool = True) -> list[System]:
         """The model first, then what it is compared with; without baselines only what the model alone gives."""
@@ -95,30 +134,32 @@ class Systems:
 
     def _baselines(self, kind: Kind) -> list[System]:
         name = {Kind.TEXT: "MiniLM", Kind.SPEECH: "ASR cascade"}.get(kind, "late fusion")
-        lines = [] if self.spec.card.model_id == BASELINE_MODEL else [whole(name, self.composed)]
+        lines = [] if self.spec.card.model_id == BASELINE_MODEL else [whole(name, self.late)]
         if kind is Kind.PICTURE:
-            lines.append(whole("frozen + MLP", self.pictures.by_mlp))
-            lines.append(whole("kNN transfer", self.pictures.by_neighbours))
+            lines.append(self._frozen("frozen + MLP", lambda i, _: self._pictures.by_mlp(i)))
+            lines.append(self._frozen("kNN transfer", lambda i, _: self._pictures.by_neighbours(i)))
         if kind is Kind.SPEECH and FrozenSpeech.ready(self.data):
-            lines.append(whole("frozen + MLP", self.speech.by_mlp))
+            lines.append(self._frozen("frozen speech + MLP", lambda i, _: self._speech.by_mlp(i)))
         return lines
 
-    @cached_property
-    def model(self) -> Remembered:
-        """The evaluated model."""
-        return Remembered(SpecEmbedder(self.spec, threads=self.threads).embed)
+    def _frozen(self, name: str, embed: Embed) -> System:
+        return whole(name, self._remembered(embed, f"{name} {VERSION}"))
+
+    def _remembered(self, embed: Embed, model: str) -> Remembered:
+        return Remembered(embed, self.data / "vectors", model)
 
     @cached_property
-    def composed(self) -> Remembered:
-        """MiniLM on text, pictures projected into its space, transcripts of sound."""
-        return Remembered(SpecEmbedder(resolve(BASELINE_MODEL), threads=self.threads).embed)
+    def _model(self) -> SpecEmbedder:
+        return SpecEmbedder(self.spec, threads=self.threads)
 
     @cached_property
-    def pictures(self) -> FrozenPictures:
-        """What can be learned on the frozen image tower's features."""
+    def _composed(self) -> SpecEmbedder:
+        return SpecEmbedder(self._late, threads=self.threads)
+
+    @cached_property
+    def _pictures(self) -> FrozenPictures:
         return FrozenPictures(self.data)
 
     @cached_property
-    def speech(self) -> FrozenSpeech:
-        """What can be learned on the frozen hearing tower's features."""
+    def _speech(self) -> FrozenSpeech:
         return FrozenSpeech(self.data)

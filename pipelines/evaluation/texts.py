@@ -27,13 +27,14 @@ def wordnet(data: Path, seed: int, most: int | None) -> RetrievalSet:
         for synset in synsets(data)
         if synset.examples and is_test_sentence(synset.examples[0]) and len(synset.examples[0].split()) >= 4
     }
-    pairs = random.Random(seed).sample(sorted(found.items()), min(most or _PAIRS, _PAIRS, len(found)))  # noqa: S311
+    pairs = random.Random(seed).sample(sorted(found.items()), min(_PAIRS, len(found)))  # noqa: S311
+    asked = pairs[:most]
     return RetrievalSet(
         name="wordnet",
         kind=Kind.TEXT,
-        queries=[(definition,) for _, definition in pairs],
+        queries=[(definition,) for _, definition in asked],
         gallery=[(sentence,) for sentence, _ in pairs],
-        relevant=[{i} for i in range(len(pairs))],
+        relevant=[{i} for i in range(len(asked))],
         seed=seed,
         note="WordNet 3.0: a definition asks for the example sentence of its meaning; sentences held out by digest",
     )
