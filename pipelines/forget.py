@@ -15,7 +15,7 @@ import polars as pl
 
 from operators.lake.deletion import row_addresses
 from operators.lake.erasure import ErasedTable, check_erased, erase
-from operators.lake.files import delete, find, table_uris
+from operators.lake.files import delete, find, spilled, table_uris
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.runs import run_folders
@@ -63,7 +63,7 @@ class Erasure(Frozen):
 
 
 def choose(reader: LakeReader, corpus: str, uris: Sequence[str] = (), where: str | None = None) -> Choice:
-    """The assets that a request means.
+    """The assets that a request means, and those that an erasure that was cut short has left.
 
     Args:
         reader: of the lake.
@@ -78,11 +78,21 @@ def choose(reader: LakeReader, corpus: str, uris: Sequence[str] = (), where: str
     assets = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=["uri", _HASH])))
     known = set(assets["uri"])
     named = {uri if uri in known else normalize(uri) for uri in uris}
+    named |= set(unfinished(reader.layout, corpus, reader.storage))
     chosen = sorted(named | (_matching(reader, corpus, where) if where else set()))
     mine = assets.filter(pl.col("uri").is_in(chosen))
     others = assets.join(mine, on="uri", how="anti").join(mine, on=_HASH, how="semi")
     segments = len(row_addresses(reader.segments(corpus), chosen)) if chosen else 0
     return Choice(uris=tuple(chosen), assets=mine.height, segments=segments, copies=others.height)
+
+
+def unfinished(layout: Layout, corpus: str, storage: Storage) -> list[str]:
+    """What an erasure that was cut short was to erase."""
+    try:
+        body = storage.read(layout.erasure(corpus))
+    except FileNotFoundError:
+        return []
+    return pl.read_parquet(io.BytesIO(body))["uri"].to_list()
 
 
 def forget(
@@ -107,8 +117,7 @@ def forget(
         held(layout.lake, corpus, storage, "an erasure", wait_s) as lease,
     ):
         log = CatalogLog(layout, storage)
-        unfinished = _read_unfinished(layout, corpus, storage)
-        wanted = sorted({*uris, *unfinished})
+        wanted = sorted({*uris, *unfinished(layout, corpus, storage)})
         _write_unfinished(layout, corpus, storage, wanted)
         tombstones = Tombstones.read(layout.tombstones(corpus), storage)
         tombstones.adding(wanted).write(layout.tombstones(corpus), storage)
@@ -174,6 +183,7 @@ class _Erasing:
             erased[table.uri] = erase(table, pinned.get(table.uri, int(table.open().version)), self.traces)
         entry = self._publish(base, pinned, erased)
         self._move_tags(tables, erased)
+        delete(storage, (file.uri for file in spilled(storage, layout, self.corpus)))
         runs = run_folders(layout, self.corpus, storage)
         receipts = sum(self.traces.scrub(layout, self.corpus, run, storage) for run in runs)
         needed = needed_files(layout, self.corpus, storage, run_folders(layout, self.corpus, storage))
@@ -265,14 +275,6 @@ def _matching(reader: LakeReader, corpus: str, where: str) -> set[str]:
     if len(refused) == len(tables):
         raise UsageError(f"--where {where!r} fits neither the assets nor the segments: {refused[0]}")
     return found
-
-
-def _read_unfinished(layout: Layout, corpus: str, storage: Storage) -> list[str]:
-    try:
-        body = storage.read(layout.erasure(corpus))
-    except FileNotFoundError:
-        return []
-    return pl.read_parquet(io.BytesIO(body))["uri"].to_list()
 
 
 def _write_unfinished(layout: Layout, corpus: str, storage: Storage, uris: list[str]) -> None:

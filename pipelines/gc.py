@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from operators.lake.files import File, delete, find, table_uris
+from operators.lake.files import File, delete, find, spilled, table_uris
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.receipts import Receipts
@@ -125,8 +125,8 @@ def collect_corpus(log: CatalogLog, name: str, cutoff: datetime, lease: Lease | 
         for table, swept in found.sweeps:
             lease.check()
             swept.run(table)
-        delete(storage, (file.uri for file in (*found.space_files, *found.epochs)))
-    loose = (*found.run_files, *found.space_files, *found.epochs)
+        delete(storage, (file.uri for file in (*found.space_files, *found.others)))
+    loose = (*found.run_files, *found.space_files, *found.others)
     return CorpusGarbage(
         corpus=name,
         versions=sum(len(swept.versions) for _, swept in found.sweeps),
@@ -148,7 +148,7 @@ class _Found:
     sweeps: list[tuple[Table, Sweep]]
     spaces: list[str]
     space_files: list[File]
-    epochs: list[File]
+    others: list[File]
 
 
 def _find(log: CatalogLog, name: str, cutoff: datetime) -> _Found:
@@ -164,6 +164,7 @@ def _find(log: CatalogLog, name: str, cutoff: datetime) -> _Found:
     needed = needed_files(layout, name, storage, [run for run in runs if run.run_id not in ids])
     pinned = layout.pinned(name, entry)
     strange = _strange_spaces(layout, name, storage, pinned, needed, cutoff)
+    cut = [f for f in spilled(storage, layout, name) if f.modified < cutoff and f not in going]
     sweeps = [
         (table, _sweep(table, layout, name, history, needed, cutoff))
         for table in (Table(uri, storage) for uri in table_uris(layout, name, storage) if uri not in strange)
@@ -175,7 +176,7 @@ def _find(log: CatalogLog, name: str, cutoff: datetime) -> _Found:
         sweeps=sweeps,
         spaces=[uri.rsplit("/", 1)[-1].removesuffix(".lance") for uri in strange],
         space_files=[file for files in strange.values() for file in files],
-        epochs=_old_epochs(layout, name, storage),
+        others=[*_old_epochs(layout, name, storage), *cut],
     )
 
 
@@ -221,10 +222,12 @@ def _strange_spaces(
 
 def _old_epochs(layout: Layout, name: str, storage: Storage) -> list[File]:
     """The lease's records of owners long gone."""
-    files = find(storage, layout.lease(name))
-    numbers = sorted({int(file.uri.rsplit("/", 1)[-1][:8]) for file in files})
-    old = set(numbers[:-_EPOCHS])
-    return [file for file in files if int(file.uri.rsplit("/", 1)[-1][:8]) in old]
+    files: dict[str, list[File]] = {}
+    for file in find(storage, layout.lease(name)):
+        epoch = file.uri.rsplit("/", 1)[-1].split(".")[0]
+        if epoch:
+            files.setdefault(epoch, []).append(file)
+    return [file for epoch in sorted(files)[:-_EPOCHS] for file in files[epoch]]
 
 
 def _old_entries(log: CatalogLog, cutoff: datetime) -> list[File]:

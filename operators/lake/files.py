@@ -12,6 +12,7 @@ from operators.lake.layout import Layout
 from operators.storage import Storage, join, scheme
 
 _TABLE = ".lance"
+_SPILL = ".tmp-"
 _BATCH = 1000
 
 
@@ -39,13 +40,10 @@ def delete(storage: Storage, uris: Iterable[str]) -> None:
         _delete(storage, names[start : start + _BATCH])
 
 
-def remove_folder(storage: Storage, uri: str) -> None:
-    """Delete a folder with all that is in it."""
-    delete(storage, [file.uri for file in find(storage, uri)])
-    if scheme(uri) != "s3":
-        fs, path = storage.filesystem(uri)
-        with suppress(FileNotFoundError):
-            fs.rm(path, recursive=True)
+def spilled(storage: Storage, layout: Layout, corpus: str) -> list[File]:
+    """What writers that were killed in the middle of a small file have left beside it, on a local disk."""
+    files = find(storage, layout.corpus(corpus))
+    return [file for file in files if file.uri.rsplit("/", 1)[-1].startswith(_SPILL)]
 
 
 def table_uris(layout: Layout, corpus: str, storage: Storage) -> list[str]:

@@ -18,7 +18,7 @@ from operators.lake.files import File, delete, find
 from operators.lake.tables import Table
 
 _DATA = "data/"
-_LOOSE = re.compile(r"data/[^/]+\.lance|_(deletions|indices|transactions)/.+")
+_LOOSE = re.compile(r"data/[^/]+|_(deletions|indices|transactions)/.+|_versions/.+#\d+")
 """What a writer that died may have left. Anything else in a table's folder goes only with a version that lists it."""
 _MANIFEST = "manifest"
 
