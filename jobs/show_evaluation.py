@@ -10,9 +10,16 @@ from pipelines.evaluation.report import Evaluation, Line
 _COLUMNS = ("set", "queries/gallery", "chance", "system", "R@1", "R@10", "nDCG@10", "MRR@10")
 
 
-def show(report: Evaluation, console: Console) -> None:
+_WIDE = 140
+"""Columns where nobody watches: a table in a file or a log is not cut."""
+
+
+def show(report: Evaluation) -> None:
     """Print the whole of it."""
-    console.print(_retrieval(report))
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)
+    console.print(_retrieval(report), soft_wrap=False)
     kept = ", ".join(f"{width}: {share:.3f}" for width, share in report.kept.items())
     console.print(
         f"\nR@10 with its 95 % interval; chance is the R@10 of a random order; seed {report.seed},"

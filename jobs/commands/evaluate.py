@@ -31,8 +31,6 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a model's retrieval, set by set and width by width, beside honest baselines."""
-    from rich.console import Console
-
     from jobs.aside import stderr_aside
     from jobs.show_evaluation import show
     from operators.model.registry import DEFAULT_MODEL, resolve
@@ -57,4 +55,4 @@ def evaluate(
     if as_json:
         print(document)
     else:
-        show(report, Console(highlight=False))
+        show(report)

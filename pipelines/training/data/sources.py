@@ -116,7 +116,10 @@ def unpack(source: Source, work: Path) -> Path:
 
 
 def _run(command: list[str], cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError as error:
+        raise SourceError(f"{command[0]} cannot be run: {error.strerror}") from error
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise SourceError(f"{' '.join(command)} failed: {' '.join(last)}")
