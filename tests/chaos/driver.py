@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.embed import EmbedJob
 from schemas.config import Policy, RunConfig
+from schemas.errors import EmbedlakeError
 from tests.models.counting import CountingSpec
 
 BLOCK_ROWS = 16
@@ -115,4 +116,8 @@ FAILPOINTS = (
 
 if __name__ == "__main__":
     arm(sys.argv[4] if len(sys.argv) > 4 else "")
-    print(job(*sys.argv[1:4]).run().model_dump_json())
+    try:
+        print(job(*sys.argv[1:4]).run().model_dump_json())
+    except EmbedlakeError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
