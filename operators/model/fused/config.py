@@ -14,9 +14,8 @@ class FusedConfig(Frozen):
 
     A picture or frame takes `picture_tokens` soft tokens and two boundary tokens; `image_classes` is what the vision
     tower's classifier tells apart, `image_anchors` and `image_components` are sizes of the fitted regression beside
-    it. `audio_stack` encoder steps become one step of the audio adapter, which tells
-    `audio_words` word pieces apart; a sound takes as many soft tokens as words are heard in it, `audio_tokens` at
-    most, or `audio_pooled` where nobody speaks.
+    it. A row of the audio tower, `audio_dim` wide, ends with its `audio_candidates` likeliest of `audio_words` tokens
+    and their probabilities; a sound takes about as many soft tokens as it has words, `audio_tokens` at most.
     """
 
     hidden: int = Field(default=384, gt=0)
@@ -30,12 +29,9 @@ class FusedConfig(Frozen):
     image_classes: int = Field(default=1_000, gt=0)
     image_anchors: int = Field(default=4_408, gt=0)
     image_components: int = Field(default=256, gt=0)
-    audio_dim: int = Field(default=384, gt=0)
-    audio_stack: int = Field(default=4, gt=0, multiple_of=2)
-    audio_width: int = Field(default=384, gt=0)
-    audio_layers: int = Field(default=2, gt=0)
-    audio_words: int = Field(default=16_384, gt=0)
-    audio_pooled: int = Field(default=2, gt=0)
+    audio_dim: int = Field(default=400, gt=0)
+    audio_candidates: int = Field(default=8, gt=0)
+    audio_words: int = Field(default=50_257, gt=0)
     audio_tokens: int = Field(default=160, gt=0)
     widths: tuple[int, ...] = (384, 256, 128, 64)
 
@@ -48,6 +44,8 @@ class FusedConfig(Frozen):
     def _consistent(self) -> Self:
         if self.hidden % self.heads:
             raise ValueError(f"hidden {self.hidden} is no multiple of {self.heads} heads")
+        if self.audio_dim <= 2 * self.audio_candidates:
+            raise ValueError(f"audio_dim {self.audio_dim} leaves no state beside {self.audio_candidates} candidates")
         if list(self.widths) != sorted(set(self.widths), reverse=True) or not self.widths:
             raise ValueError(f"widths must be distinct and descend, got {self.widths}")
         return self

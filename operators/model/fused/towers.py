@@ -1,8 +1,8 @@
-"""The hearing tower: Whisper tiny.en's encoder, read from a CTranslate2 file and run on a sound's true length."""
+"""The hearing tower: Whisper tiny.en over a sound's true length; what comes out are its states, not a transcript."""
 
 from __future__ import annotations
 
-import struct
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,166 +11,176 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from transformers import WhisperConfig, WhisperFeatureExtractor
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers import DynamicCache, EncoderDecoderCache, WhisperFeatureExtractor
+from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
-from schemas.errors import ModelError
+from operators.model.fused.whisper import TINY, decoder_state, encoder_state, read_ctranslate2
 
 RATE = 16_000
-HOP = 160
-WINDOW = 30 * RATE
-"""Samples that Whisper hears at once: a longer sound is heard in windows, one after the other."""
-STEP = 2 * HOP
-"""Samples of one encoder step: 50 steps a second."""
-_FFT = 400
-_STEPS_AT_ONCE = 3_000
-_TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
-_PARTS = (
-    ("conv1", "conv1"),
-    ("conv2", "conv2"),
-    ("layer_norm", "layer_norm"),
-    *(
-        (f"layers.{layer}.{ours}", f"layer_{layer}/{theirs}")
-        for layer in range(4)
-        for ours, theirs in (
-            ("self_attn_layer_norm", "self_attention/layer_norm"),
-            ("self_attn.out_proj", "self_attention/linear_1"),
-            ("final_layer_norm", "ffn/layer_norm"),
-            ("fc1", "ffn/linear_0"),
-            ("fc2", "ffn/linear_1"),
-        )
-    ),
-)
+WINDOW_S = 30
+"""Seconds that Whisper hears at once: a longer sound is heard in windows, one after the other."""
+WIDTH = 384
+CANDIDATES = 8
+"""Tokens kept of each step's belief."""
+FEATURES = WIDTH + 2 * CANDIDATES
+POOLED = 2
+"""Rows that stand for a sound without words."""
+_FFT, _HOP = 400, 160
+_SILENCE_S = 1
+_SECONDS_AT_ONCE = 64
+_SILENCE_RMS = 33.0
+"""Of int16 samples: -60 dB below full scale."""
+_END, _START, _NO_SPEECH, _NO_TIMES = 50_256, 50_257, 50_361, 50_362
+_DOUBT, _LOW_LOGPROB = 0.6, -1.0
+"""Whisper's own thresholds: probability that nobody speaks, and that of an unsure transcript."""
+_TOKENS_PER_S, _LEAST_TOKENS = 8, 16
+"""Nobody speaks faster: more would be made up."""
+_LOOP = 4
+"""So many tokens said once more are the loop that Whisper falls into when a sound is over."""
 
-
-def read_ctranslate2(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The variables of a CTranslate2 `model.bin` by name (binary version 6: counts and lengths little-endian).
-
-    Raises:
-        ModelError: the file is of another version or ends too soon.
-    """
-    content = path.read_bytes()
-    at = 0
-
-    def number(kind: str) -> int:
-        nonlocal at
-        (value,) = struct.unpack_from(kind, content, at)
-        at += struct.calcsize(kind)
-        return int(value)
-
-    def name() -> str:
-        nonlocal at
-        size = number("<H")
-        at += size
-        return content[at - size : at - 1].decode()
-
-    try:
-        version, _, _ = number("<I"), name(), number("<I")
-        if version != 6:
-            raise ModelError(f"'{path}' is a CTranslate2 file of version {version}, 6 is read")
-        variables = {}
-        for _ in range(number("<I")):
-            key = name()
-            shape = [number("<I") for _ in range(number("<B"))]
-            kind, size = _TYPES[number("<B")], number("<I")
-            flat = np.frombuffer(content, kind, size // np.dtype(kind).itemsize, at)
-            variables[key] = flat.reshape(shape)
-            at += size
-    except (struct.error, ValueError, IndexError) as error:
-        raise ModelError(f"'{path}' is not a CTranslate2 file: {error}") from error
-    return variables
-
-
-def encoder_state(path: Path) -> dict[str, torch.Tensor]:
-    """The encoder's float32 weights under the names of transformers' `WhisperEncoder`.
-
-    CTranslate2 keeps query, key and value as one matrix; the key has no bias in Whisper.
-    """
-    found = read_ctranslate2(path)
-
-    def tensor(name: str) -> torch.Tensor:
-        return torch.from_numpy(found[f"encoder/{name}"].astype(np.float32))
-
-    state = {"embed_positions.weight": tensor("position_encodings/encodings")}
-    for ours, theirs in _PARTS:
-        norm = "norm" in ours
-        state[f"{ours}.weight"] = tensor(f"{theirs}/{'gamma' if norm else 'weight'}")
-        state[f"{ours}.bias"] = tensor(f"{theirs}/{'beta' if norm else 'bias'}")
-    for layer in range(4):
-        fused = f"layer_{layer}/self_attention/linear_0"
-        weights, biases = tensor(f"{fused}/weight").chunk(3), tensor(f"{fused}/bias").chunk(3)
-        for part, weight, bias in zip("qkv", weights, biases, strict=True):
-            state[f"layers.{layer}.self_attn.{part}_proj.weight"] = weight
-            if part != "k":
-                state[f"layers.{layer}.self_attn.{part}_proj.bias"] = bias
-    return state
+Sound = npt.NDArray[np.int16]
 
 
 class AudioTower(nn.Module):
-    """Sound to encoder features at 50 Hz; frozen, its batches padded and masked."""
+    """Sound to rows of features; frozen.
+
+    The encoder hears a sound with silence after it, up to whole seconds, and sounds of equally many seconds are a
+    batch: no padding is masked, and a sound's features do not depend on its batch. The decoder then takes its
+    likeliest path, and each step of it gives a row.
+    """
 
     mel: torch.Tensor
     window: torch.Tensor
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
-        config = WhisperConfig(
-            d_model=384, encoder_layers=4, encoder_attention_heads=6, encoder_ffn_dim=1536, num_mel_bins=80
-        )
-        self.encoder: Any = WhisperEncoder(config)
-        self.encoder.load_state_dict(encoder_state(weights))
+        found = read_ctranslate2(weights)
+        self.encoder: Any = WhisperEncoder(TINY)
+        self.encoder.load_state_dict(encoder_state(found))
+        self.decoder: Any = WhisperDecoder(TINY)
+        self.decoder.load_state_dict(decoder_state(found))
         extractor: Any = WhisperFeatureExtractor(feature_size=80)  # type: ignore[no-untyped-call]
         mel = torch.from_numpy(np.asarray(extractor.mel_filters.T, np.float32)).contiguous()
         self.register_buffer("mel", mel, persistent=False)
         self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
         self.requires_grad_(False).eval()
 
-    def encode(self, sounds: Sequence[npt.NDArray[np.int16]]) -> list[torch.Tensor]:
-        """Features float32 `[ceil(samples / 320), 384]` of each sound (int16, mono, 16 kHz), on the tower's device.
+    def encode(self, sounds: Sequence[Sound]) -> list[torch.Tensor]:
+        """Features of sounds (int16, mono, 16 kHz, any length), on the tower's device.
 
-        A sound of no samples has one step, that of silence.
+        Returns:
+            For each sound float32 `[rows, FEATURES]`. A row is a decoder state `[384]`, the numbers of Whisper's 8
+            likeliest tokens there, and their probabilities. Where nobody speaks there are 2 rows for each window of
+            30 s, encoder states averaged over a half, with probabilities of 0.
         """
-        windows = [
-            (i, sound[start : start + WINDOW])
-            for i, sound in enumerate(sounds)
-            for start in range(0, max(1, len(sound)), WINDOW)
-        ]
-        order = sorted(range(len(windows)), key=lambda w: -len(windows[w][1]))
-        encoded: dict[int, torch.Tensor] = {}
-        while order:
-            rows = max(1, _STEPS_AT_ONCE // (len(windows[order[0]][1]) // STEP + 1))
-            batch, order = order[:rows], order[rows:]
-            encoded.update(zip(batch, self._forward([windows[w][1] for w in batch]), strict=True))
+        size = WINDOW_S * RATE
+        windows = [(i, s[a : a + size]) for i, s in enumerate(sounds) for a in range(0, max(1, len(s)), size)]
+        alike: dict[int, list[int]] = defaultdict(list)
+        for number, (_, window) in enumerate(windows):
+            alike[min(WINDOW_S, -(-len(window) // RATE) + _SILENCE_S)].append(number)
+        rows: dict[int, torch.Tensor] = {}
+        for seconds, members in alike.items():
+            most = max(1, _SECONDS_AT_ONCE // seconds)
+            for start in range(0, len(members), most):
+                batch = members[start : start + most]
+                rows.update(zip(batch, self._hear([windows[n][1] for n in batch], seconds), strict=True))
         parts: list[list[torch.Tensor]] = [[] for _ in sounds]
-        for w, (i, _) in enumerate(windows):
-            parts[i].append(encoded[w])
-        return [torch.cat(part) for part in parts]
+        for number, (i, _) in enumerate(windows):
+            parts[i].append(rows[number])
+        return [_without_pauses(torch.cat(part)) for part in parts]
 
     @torch.inference_mode()
-    def _forward(self, sounds: Sequence[npt.NDArray[np.int16]]) -> list[torch.Tensor]:
-        lengths = torch.tensor([max(1, len(s)) for s in sounds], device=self.mel.device)
-        frames = -(-lengths // HOP)
-        steps = -(-frames // 2)
-        within = torch.arange(int(frames.max()), device=frames.device) < frames[:, None]
-        heard = torch.arange(int(steps.max()), device=steps.device) < steps[:, None]
-        mel = self._log_mel(sounds, within.shape[1]) * within[:, None]
-        # Zeros past a sound's end, as the convolutions see them past a batch's end.
-        hidden = nn.functional.gelu(self.encoder.conv1(mel)) * within[:, None]
+    def _hear(self, sounds: Sequence[Sound], seconds: int) -> list[torch.Tensor]:
+        states = self.states(sounds, seconds)
+        spoken = self._speak(states, seconds)
+        rows = []
+        for sound, state, words in zip(sounds, states, spoken, strict=True):
+            steps = max(1, -(-len(sound) // (2 * _HOP)))
+            loud = (
+                len(sound) > 0 and float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))) > _SILENCE_RMS
+            )
+            rows.append(words if len(words) and loud else _pool(state[:steps]))
+        return rows
+
+    def states(self, sounds: Sequence[Sound], seconds: int) -> torch.Tensor:
+        """The encoder's states of sounds with silence up to so many seconds: `[sounds, 50 * seconds, 384]`."""
+        hidden = nn.functional.gelu(self.encoder.conv1(self._log_mel(sounds, seconds)))
         hidden = nn.functional.gelu(self.encoder.conv2(hidden)).transpose(1, 2)
         hidden = hidden + self.encoder.embed_positions.weight[: hidden.shape[1]]
-        mask = None if bool(heard.all()) else heard[:, None, None, :]
         for layer in self.encoder.layers:
-            hidden = layer(hidden, mask)
-        hidden = self.encoder.layer_norm(hidden)
-        return [row[:count] for row, count in zip(hidden, steps.tolist(), strict=True)]
+            hidden = layer(hidden, None)
+        normed: torch.Tensor = self.encoder.layer_norm(hidden)
+        return normed
 
-    def _log_mel(self, sounds: Sequence[npt.NDArray[np.int16]], frames: int) -> torch.Tensor:
-        """Whisper's log-mel `[sounds, 80, frames]`; what follows a sound is silence."""
-        samples = np.zeros((len(sounds), frames * HOP + _FFT), np.int16)
+    def _log_mel(self, sounds: Sequence[Sound], seconds: int) -> torch.Tensor:
+        """Whisper's log-mel `[sounds, 80, 100 * seconds]`."""
+        samples = np.zeros((len(sounds), seconds * RATE), np.int16)
         for row, sound in zip(samples, sounds, strict=True):
             row[: len(sound)] = sound
         waves = torch.from_numpy(samples).to(self.mel.device).float() / 32_768
-        spectrum = torch.stft(waves, _FFT, HOP, window=self.window, return_complex=True)[..., :frames]
+        spectrum = torch.stft(waves, _FFT, _HOP, window=self.window, return_complex=True)[..., :-1]
         power = (spectrum.real.square() + spectrum.imag.square()).contiguous()
         log = (self.mel @ power).clamp(min=1e-10).log10()
         return (torch.maximum(log, log.amax((1, 2), keepdim=True) - 8) + 4) / 4
+
+    def _speak(self, states: torch.Tensor, seconds: int) -> list[torch.Tensor]:
+        """Rows `[words, FEATURES]` of the decoder's likeliest path; none where nobody speaks."""
+        count, device = len(states), states.device
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        tokens = torch.tensor([[_START, _NO_TIMES]], device=device).expand(count, 2)
+        going = torch.ones(count, dtype=torch.bool, device=device)
+        doubt = total = torch.zeros(count, device=device)
+        path: list[torch.Tensor] = []
+        rows: list[torch.Tensor] = []
+        alive: list[torch.Tensor] = []
+        for step in range(_LEAST_TOKENS + _TOKENS_PER_S * seconds):
+            out = self.decoder(
+                input_ids=tokens, encoder_hidden_states=states, past_key_values=cache, use_cache=True
+            ).last_hidden_state
+            if step == 0:
+                doubt = self._belief(out[:, 0])[:, _NO_SPEECH]
+            belief = self._belief(out[:, -1])[:, : _END + 1]
+            likely, numbers = belief.topk(CANDIDATES, dim=1)
+            path.append(numbers[:, 0])
+            looping = _looping(path)
+            for before in alive[1 - _LOOP :] if bool(looping.any()) else ():
+                before &= ~looping
+            going = going & (path[-1] != _END) & ~looping
+            if not bool(going.any()):
+                break
+            alive.append(going)
+            total = total + likely[:, 0].log() * going
+            rows.append(torch.cat([out[:, -1].float(), numbers.float(), likely], 1))
+            tokens = path[-1][:, None]
+        if not rows:
+            return [states.new_zeros(0, FEATURES)] * count
+        kept = torch.stack(alive, 1)
+        unsure = (doubt > _DOUBT) & (total / kept.sum(1).clamp(min=1) < _LOW_LOGPROB)
+        kept = kept & ~unsure[:, None]
+        return [row[mask] for row, mask in zip(torch.stack(rows, 1), kept, strict=True)]
+
+    def _belief(self, states: torch.Tensor) -> torch.Tensor:
+        """Probabilities of Whisper's tokens: `[sounds, tokens]`."""
+        logits: torch.Tensor = states @ self.decoder.embed_tokens.weight.T
+        return logits.float().softmax(1)
+
+
+def _looping(path: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Which sounds' last tokens were said before in this order: bool `[sounds]`."""
+    said = torch.stack(list(path), 1)
+    if said.shape[1] <= _LOOP:
+        return torch.zeros_like(path[0], dtype=torch.bool)
+    runs = said.unfold(1, _LOOP, 1)
+    return (runs[:, :-1] == runs[:, -1:]).all(2).any(1)
+
+
+def _pool(states: torch.Tensor) -> torch.Tensor:
+    """Encoder states `[steps, 384]` averaged over equal stretches: `[POOLED, FEATURES]`."""
+    means = nn.functional.adaptive_avg_pool1d(states.T, POOLED).T
+    return nn.functional.pad(means.float(), (0, 2 * CANDIDATES))
+
+
+def _without_pauses(rows: torch.Tensor) -> torch.Tensor:
+    """Rows of windows in which nobody speaks say nothing beside windows in which somebody does."""
+    spoken = rows[:, -CANDIDATES:].sum(1) > 0
+    return rows[spoken] if bool(spoken.any()) else rows

@@ -22,7 +22,7 @@ from schemas.errors import ModelError
 
 SMALL = FusedConfig(
     hidden=32, layers=2, heads=4, intermediate=64, vocabulary=100, positions=128, vision_dim=12, picture_tokens=3,
-    image_classes=9, image_anchors=8, image_components=6, audio_dim=10, audio_width=32, audio_layers=1,
+    image_classes=9, image_anchors=8, image_components=6, audio_dim=12, audio_candidates=2,
     audio_words=50, widths=(32, 16),
 )  # fmt: skip
 
@@ -42,7 +42,10 @@ def picture(seed: int, kind: PartKind = PartKind.IMAGE, at_ms: int | None = None
 
 
 def sound(seed: int, steps: int = 50) -> Piece:
-    return Piece(PartKind.AUDIO, torch.randn(steps, 10, generator=torch.Generator().manual_seed(seed)))
+    drawn = torch.Generator().manual_seed(seed)
+    states, numbers = torch.randn(steps, 8, generator=drawn), torch.randint(50, (steps, 2), generator=drawn)
+    belief = torch.tensor([[0.6, 0.3]]).expand(steps, 2)
+    return Piece(PartKind.AUDIO, torch.cat([states, numbers, belief], 1))
 
 
 def mixed() -> list[list[Piece]]:
