@@ -21,9 +21,10 @@ from operators.stage import StageRows
 from operators.storage import Storage
 from pipelines.embed import EmbedJob
 from pipelines.ledger import Ledger
-from pipelines.plan import shards
+from pipelines.listing import combine
 from pipelines.reader import LakeReader
 from pipelines.reconcile import Attempts
+from pipelines.shards import shards
 from schemas.config import RunConfig
 from schemas.recipe import Recipe
 from schemas.space import Space
@@ -106,13 +107,13 @@ def stage_by_stage(work: Work, lake: Path) -> Timing:
         parts[name] = time.perf_counter() - before
         return result
 
-    listing = timed("list", lambda: list_source(work.source, Storage()).table)
+    listing = timed("list", lambda: combine([list_source(work.source, Storage()).table]))
     pieces = list(shards(listing, work.config))
     tables = timed("read", lambda: [table for shard in pieces for table in read(shard)])
     done = timed("embed", lambda: [embed(table) for table in tables])
     timed("stage", lambda: stage(pa.concat_tables(done)))
     result = timed("reconcile", lambda: Attempts(receipts.read_all()).reconcile(listing, ledger.space_table))
-    timed("publish", lambda: ledger.announce(ledger.commit("bench", result, [])))
+    timed("publish", lambda: ledger.announce(ledger.commit("bench", result.assets, result.fragments, [])))
     return Timing(sum(map(count, tables)), sum(parts.values()), parts)
 
 
