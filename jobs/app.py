@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from jobs.settings import load_config, version
-from schemas.config import Selection
+from schemas.config import Config, Selection
 from schemas.errors import Interrupted
 from schemas.space import VectorType
 
@@ -62,7 +62,15 @@ Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="no URI tha
 MaxAssets = Annotated[
     int | None, typer.Option("--max-assets", min=1, help="so many assets, the rest next time")
 ]
+WaitMinutes = Annotated[
+    float | None, typer.Option("--wait-minutes", min=0, help="how long to wait for a run of the corpus [0]")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
+
+
+def wait_seconds(minutes: float | None, config: Config) -> float:
+    """How long to wait for a run that holds a corpus: the flag's minutes, else the config's."""
+    return 60 * (config.policy.wait_minutes if minutes is None else minutes)
 
 
 def _version(value: bool) -> None:

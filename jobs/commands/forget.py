@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Corpus, Lake, app
+from jobs.app import AsJson, Corpus, Lake, WaitMinutes, app, wait_seconds
 from schemas.config import Config
 from schemas.errors import UsageError
 
@@ -28,7 +28,7 @@ def forget(
     again: Annotated[
         bool, typer.Option("--allow-again", help="let forgotten URIs come back with the next run")
     ] = False,
-    wait_minutes: Annotated[float, typer.Option(min=0, help="how long to wait for a run of the corpus")] = 0,
+    wait_minutes: WaitMinutes = None,
     as_json: AsJson = False,
 ) -> None:
     """Erase assets from every table, every old version and every run's files, and do not embed them again."""
@@ -38,7 +38,7 @@ def forget(
     from pipelines.reader import LakeReader
 
     config: Config = context.obj
-    storage, wait_s = Storage(config.storage), wait_minutes * 60
+    storage, wait_s = Storage(config.storage), wait_seconds(wait_minutes, config)
     reader = LakeReader.open(lake, storage)
     name, _ = reader.corpus(corpus)
     if again:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Corpus, Lake, app
+from jobs.app import AsJson, Corpus, Lake, WaitMinutes, app, wait_seconds
 from schemas.config import Config
 
 
@@ -17,7 +17,7 @@ def gc(
     corpus: Corpus = None,
     days: Annotated[float, typer.Option(help="what readers or dead runs left longer ago than this")] = 7.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="count, and delete nothing")] = False,
-    wait_minutes: Annotated[float, typer.Option(min=0, help="how long to wait for a run of a corpus")] = 0,
+    wait_minutes: WaitMinutes = None,
     as_json: AsJson = False,
 ) -> None:
     """Delete what nobody needs any more: old versions, what dead runs left, receipts of runs that have ended."""
@@ -26,6 +26,6 @@ def gc(
     from pipelines.gc import collect
 
     config: Config = context.obj
-    storage = Storage(config.storage)
-    found = collect(lake, corpus, storage, days=days, dry_run=dry_run, wait_s=wait_minutes * 60)
+    storage, wait_s = Storage(config.storage), wait_seconds(wait_minutes, config)
+    found = collect(lake, corpus, storage, days=days, dry_run=dry_run, wait_s=wait_s)
     show_garbage(found, as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Corpus, Lake, app
+from jobs.app import AsJson, Corpus, Lake, WaitMinutes, app, wait_seconds
 from schemas.config import Config
 
 
@@ -16,7 +16,7 @@ def maintain(
     lake: Lake,
     corpus: Corpus = None,
     days: Annotated[float, typer.Option(help="old versions go this long after readers left them")] = 7.0,
-    wait_minutes: Annotated[float, typer.Option(min=0, help="how long to wait for a run of the corpus")] = 0,
+    wait_minutes: WaitMinutes = None,
     as_json: AsJson = False,
 ) -> None:
     """Compact a corpus' tables, bring their indices up to date, and remove old versions."""
@@ -25,5 +25,6 @@ def maintain(
     from pipelines.maintenance import maintain as work
 
     config: Config = context.obj
-    done = work(lake, corpus, Storage(config.storage), days=days, wait_s=wait_minutes * 60)
+    storage, wait_s = Storage(config.storage), wait_seconds(wait_minutes, config)
+    done = work(lake, corpus, storage, days=days, wait_s=wait_s)
     show_maintenance(done, as_json)
