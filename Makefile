@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check chaos bench clean
 
 setup: $(READY)
 
@@ -21,7 +21,10 @@ demo: $(READY)
 	$(BIN)/python -m jobs.demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+chaos: $(READY)
+	$(BIN)/python -m pytest tests/chaos -s
 
 check: $(READY)
 	$(BIN)/ruff check .
