@@ -9,7 +9,10 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from pipelines.training.parallel import Peers
+
 T = TypeVar("T")
+ALONE = Peers()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,36 +69,47 @@ def distill(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 def cached_backward(
     embed: Callable[[Sequence[T]], torch.Tensor],
-    chunks: Sequence[Sequence[T]],
+    inputs: Sequence[T],
+    chunk: int,
     loss: Callable[[torch.Tensor], torch.Tensor],
+    peers: Peers = ALONE,
 ) -> float:
     """Gradients of a loss over a batch that does not fit memory, one chunk's activations at a time (GradCache).
 
     Every chunk is embedded without a graph, the loss gives the gradient of each vector, then every chunk is
-    embedded again under the same random state and the gradient is carried into the parameters.
+    embedded again under the same random state and the gradient is carried into the parameters. What fits into one
+    chunk of one process is embedded once.
 
     Args:
         embed: inputs to vectors `[inputs, dim]`, with a graph when gradients are on.
-        chunks: the batch in parts.
+        inputs: the batch, the same in every process.
+        chunk: inputs embedded at once.
         loss: vectors of the whole batch `[batch, dim]` to a scalar.
+        peers: the processes that share the batch; their gradients are not summed yet.
 
     Returns:
         The loss; gradients are added to the parameters'.
     """
+    if peers.size == 1 and len(inputs) <= chunk:
+        value = loss(embed(inputs))
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.item()
+    mine = peers.share(inputs)
+    chunks = [mine[i : i + chunk] for i in range(0, len(mine), chunk)]
     states, parts = [], []
     with torch.no_grad():
-        for chunk in chunks:
+        for part in chunks:
             states.append(_random_state())
-            parts.append(embed(chunk))
-    vectors = torch.cat(parts).detach().requires_grad_()
+            parts.append(embed(part))
+    vectors = peers.gather(torch.cat(parts), len(inputs)).requires_grad_()
     value = loss(vectors)
     (gradient,) = torch.autograd.grad(value, vectors)
+    first, _ = peers.bounds(len(inputs))
     after = _random_state()
-    for chunk, state, part in zip(
-        chunks, states, torch.split(gradient, [len(p) for p in parts]), strict=True
-    ):
+    for i, (part, state) in enumerate(zip(chunks, states, strict=True)):
+        start = first + i * chunk
         _set_random_state(state)
-        embed(chunk).backward(part)  # type: ignore[no-untyped-call]
+        embed(part).backward(gradient[start : start + len(part)])  # type: ignore[no-untyped-call]
     _set_random_state(after)
     return value.item()
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipelines.training.losses import Batch, cached_backward, distill, matryoshka
+from pipelines.training.parallel import Peers
 from schemas.card import Frozen
 from schemas.errors import UsageError
 
@@ -63,7 +64,11 @@ Task = Callable[[int, random.Random], Pairs[T]]
 
 @dataclass(slots=True)
 class Trainer(Generic[T]):
-    """Runs stages on a model; `embed` maps inputs to vectors `[inputs, dim]` through the model's parameters."""
+    """Runs stages on a model; `embed` maps inputs to vectors `[inputs, dim]` through the model's parameters.
+
+    `autocast` names a device type ("cuda") on which `embed` runs in bfloat16. Under `torchrun` every process makes
+    one of these with the same arguments; the batch is shared among them and the first one writes.
+    """
 
     model: nn.Module
     embed: Callable[[Sequence[T]], torch.Tensor]
@@ -72,7 +77,10 @@ class Trainer(Generic[T]):
     folder: Path
     seed: int = 0
     save_every: int = 200
+    autocast: str | None = None
     losses: list[float] = field(default_factory=list)
+    drawn: list[str] = field(default_factory=list)
+    peers: Peers = field(default_factory=Peers.current)
 
     def run(self, stages: Sequence[Stage], stop_after: int | None = None) -> list[float]:
         """Run what is left of the stages; progress lies in `folder`, a checkpoint for each stage at its end.
@@ -117,19 +125,28 @@ class Trainer(Generic[T]):
     def _step(self, stage: Stage, optimizer: torch.optim.Optimizer, step: int, local: int) -> float:
         # Every step has a generator of its own, so a resumed run draws what the undisturbed one would.
         rng = random.Random(f"{self.seed}/{step}")  # noqa: S311
-        torch.manual_seed(rng.getrandbits(62))
+        torch.manual_seed(rng.getrandbits(62) + self.peers.rank)
         names = sorted(stage.shares)
         task = rng.choices(names, [stage.shares[name] for name in names])[0]
+        self.drawn.append(task)
         pairs = self.tasks[task](stage.batch, rng)
         for group in optimizer.param_groups:
             group["lr"] = stage.rate * _schedule(local, stage)
         optimizer.zero_grad()
         inputs = [*pairs.queries, *pairs.positives, *pairs.negatives]
-        chunks = [inputs[i : i + stage.chunk] for i in range(0, len(inputs), stage.chunk)]
-        value = cached_backward(self.embed, chunks, lambda v: self._loss(v, pairs, stage))
+        value = cached_backward(
+            self._vectors, inputs, stage.chunk, lambda v: self._loss(v, pairs, stage), self.peers
+        )
+        self.peers.sum_gradients(self.model.parameters())
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         optimizer.step()
         return value
+
+    def _vectors(self, inputs: Sequence[T]) -> torch.Tensor:
+        if self.autocast is None:
+            return self.embed(inputs)
+        with torch.autocast(self.autocast, torch.bfloat16):
+            return self.embed(inputs).float()
 
     def _loss(self, vectors: torch.Tensor, pairs: Pairs[T], stage: Stage) -> torch.Tensor:
         size = len(pairs.queries)
@@ -152,19 +169,24 @@ class Trainer(Generic[T]):
         return torch.optim.AdamW(learning, lr=stage.rate, weight_decay=stage.decay)
 
     def _save(self, name: str, optimizer: torch.optim.Optimizer, recipe: dict[str, Any]) -> None:
-        """Write a checkpoint whole: it is made beside and then renamed into place by a link."""
+        """Write a checkpoint whole, by the first process: it is made beside and renamed into place by a link."""
+        if self.peers.rank:
+            self.peers.wait()
+            return
         made = self.folder / f"{name}-{len(self.losses):07d}"
         made.mkdir(parents=True, exist_ok=True)
         save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, made / _WEIGHTS)
         state = optimizer.state_dict()["state"]
         flat = {f"{row}.{key}": value for row, entry in state.items() for key, value in entry.items()}
         save_file(flat, made / _OPTIMIZER)
-        (made / _RECORD).write_text(json.dumps({"recipe": recipe, "losses": self.losses}), encoding="utf-8")
+        facts = {"recipe": recipe, "losses": self.losses, "drawn": self.drawn}
+        (made / _RECORD).write_text(json.dumps(facts), encoding="utf-8")
         link = self.folder / f".{name}.partial"
         link.unlink(missing_ok=True)
         link.symlink_to(made.name)
         os.replace(link, self.folder / name)
         self._forget(name, made)
+        self.peers.wait()
 
     def _forget(self, name: str, kept: Path) -> None:
         for old in self.folder.glob(f"{name}-???????"):
@@ -182,7 +204,7 @@ class Trainer(Generic[T]):
         if record["recipe"] != recipe:
             raise UsageError(f"'{self.folder}' holds a run of another recipe or seed: name another folder")
         self.model.load_state_dict(load_file(latest / _WEIGHTS))
-        self.losses[:] = record["losses"]
+        self.losses[:], self.drawn[:] = record["losses"], record["drawn"]
         state: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in load_file(latest / _OPTIMIZER).items():
             row, _, name = key.partition(".")

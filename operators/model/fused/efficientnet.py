@@ -107,7 +107,9 @@ def load_tower(checkpoint: Path) -> VisionTower:
             layer.bias.copy_(state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale)
         tower.classifier.weight.copy_(state["_fc.weight"])
         tower.classifier.bias.copy_(state["_fc.bias"])
-    return tower.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    for layer, _, _ in _pairs(tower):
+        layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+    return tower.eval().requires_grad_(False)
 
 
 def _pairs(tower: VisionTower) -> Iterator[tuple[nn.Conv2d, str, str]]:

@@ -26,6 +26,8 @@ class VisionTokens(nn.Module):
         self.concepts = Concepts(config)
         self.speaker = Speaker(config.hidden, config.picture_tokens - 1)
         self.rest = SoftTokens(config.vision_dim, config.hidden)
+        nn.init.zeros_(self.rest.linear.weight)
+        nn.init.zeros_(self.rest.linear.bias)
 
     def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Soft tokens `[picture_tokens, hidden]` of each picture.
@@ -42,8 +44,8 @@ class VisionTokens(nn.Module):
 class Concepts(nn.Module):
     """Features to unit vectors in the space of text vectors, the mean of all captions taken off; fitted, not learned.
 
-    The sum of two guesses: the classes that the tower's classifier believes in, each a text vector of its name, and
-    kernel ridge regression from the pictures that it was fitted to. `classes` is `[image_classes, hidden]`; `mean`
+    The sum of two guesses: kernel ridge regression from the pictures that it was fitted to, and the classes that the
+    tower's classifier believes in, each a text vector of its name. `classes` is `[image_classes, hidden]`; `mean`
     `[vision_dim]` and `basis` `[image_components, vision_dim]` whiten; `anchors` are the fitted pictures' unit vectors
     `[image_anchors, image_components]`, `duals` `[image_anchors, hidden]` what each adds.
     """
@@ -69,9 +71,17 @@ class Concepts(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Concepts of the means over the cells, `[pictures, vision_dim]`: `[pictures, hidden]`."""
-        named = self.classifier(features).softmax(1) @ self.classes
-        kernel = torch.exp((self.reduce(features) @ self.anchors.T - 1) / _WIDTH)
-        return nn.functional.normalize(named + kernel @ self.duals, dim=1)
+        alike = nn.functional.normalize(self.kernel(features) @ self.duals, dim=1)
+        return nn.functional.normalize(alike + self.named(features), dim=1)
+
+    def named(self, features: torch.Tensor) -> torch.Tensor:
+        """The believed classes' vectors, weighted: `[pictures, hidden]`."""
+        named: torch.Tensor = self.classifier(features).softmax(1) @ self.classes
+        return named
+
+    def kernel(self, features: torch.Tensor) -> torch.Tensor:
+        """Likeness to each anchor, at most 1: `[pictures, image_anchors]`."""
+        return torch.exp((self.reduce(features) @ self.anchors.T - 1) / _WIDTH)
 
     def reduce(self, features: torch.Tensor) -> torch.Tensor:
         """Whitened unit vectors `[pictures, image_components]`."""
@@ -93,4 +103,4 @@ class Speaker(nn.Module):
         """Unit vectors `[batch, hidden]` to `[batch, tokens, hidden]`."""
         x = concepts * concepts.shape[1] ** 0.5
         spoken: torch.Tensor = self.linear(x) + self.network(x)
-        return spoken.unflatten(1, (self.tokens, -1))
+        return spoken.reshape(len(x), self.tokens, -1)

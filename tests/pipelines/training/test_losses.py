@@ -78,11 +78,6 @@ def test_distillation_is_blind_to_length() -> None:
     assert float(distill(-x, x)) == pytest.approx(2.0, abs=1e-5)
 
 
-def rows_of(inputs: torch.Tensor, size: int) -> list[list[torch.Tensor]]:
-    rows = list(inputs)
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
 def network() -> nn.Sequential:
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Dropout(0.3), nn.Linear(16, 8))
@@ -102,7 +97,7 @@ def test_cached_gradients_equal_the_whole_batch(size: int) -> None:
     loss_of(model(inputs)).backward()  # type: ignore[no-untyped-call]
     plain = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     model.zero_grad()
-    value = cached_backward(lambda c: model(torch.stack(list(c))), rows_of(inputs, size), loss_of)
+    value = cached_backward(lambda c: model(torch.stack(list(c))), list(inputs), size, loss_of)
     assert value == pytest.approx(loss_of(model(inputs)).item(), rel=1e-5)
     for expected, parameter in zip(plain, model.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-6)
@@ -111,12 +106,11 @@ def test_cached_gradients_equal_the_whole_batch(size: int) -> None:
 def test_cached_gradients_replay_dropout() -> None:
     inputs = torch.randn(12, 5)
     model = network().train()
-    chunks = rows_of(inputs, 4)
     torch.manual_seed(5)
-    loss_of(torch.cat([model(torch.stack(chunk)) for chunk in chunks])).backward()  # type: ignore[no-untyped-call]
+    loss_of(torch.cat([model(chunk) for chunk in inputs.split(4)])).backward()  # type: ignore[no-untyped-call]
     plain = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     model.zero_grad()
     torch.manual_seed(5)
-    cached_backward(lambda c: model(torch.stack(list(c))), chunks, loss_of)
+    cached_backward(lambda c: model(torch.stack(list(c))), list(inputs), 4, loss_of)
     for expected, parameter in zip(plain, model.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-6)

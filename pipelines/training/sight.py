@@ -1,0 +1,152 @@
+"""Training of the vision adapter's first two parts: concepts by regression, and the speaker on texts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from operators.model.fused.network import FusedNetwork, Marker
+from operators.model.fused.vision import Concepts
+from pipelines.training.heads import Captions, Vectors
+from schemas.card import Frozen
+
+_BATCH_PICTURES = 2_048
+
+
+class SightRecipe(Frozen):
+    """Sizes and schedule; chosen on folds of the training nouns.
+
+    `named`: weight of the classifier's classes beside the regression; `ridge`: added to the kernel's diagonal;
+    `mixed`: texts in one concept at most, so that the blurred concepts of pictures are nothing new; `noise`: length
+    of what is added to a concept of length one.
+    """
+
+    named: float = Field(default=1.0, ge=0)
+    ridge: float = Field(default=1.0, gt=0)
+    steps: int = Field(default=500, gt=0)
+    batch: int = Field(default=64, gt=0)
+    rate: float = Field(default=1e-3, gt=0)
+    mixed: int = Field(default=4, gt=0)
+    noise: float = Field(default=0.5, ge=0)
+    seed: int = 0
+
+
+def fit_concepts(
+    concepts: Concepts, features: Vectors, captions: Captions, classes: Vectors, recipe: SightRecipe
+) -> None:
+    """Fill the concept head from pictures with captions.
+
+    Args:
+        concepts: its sizes say how many of the pictures become anchors: the first.
+        features: means over cells `[pictures, vision_dim]`.
+        captions: of the same pictures.
+        classes: text vectors of the classifier's names `[image_classes, hidden]`.
+        recipe: weights.
+    """
+    x = torch.from_numpy(features)[: len(concepts.anchors)]
+    targets = captions.targets()[: len(x)]
+    centre = targets.mean(0)
+    named = torch.from_numpy(classes)
+    concepts.classes.copy_(recipe.named * (named - named.mean(0)))
+    concepts.mean.copy_(x.mean(0))
+    concepts.basis.copy_(_whitening(x - x.mean(0), len(concepts.basis), recipe.seed))
+    with torch.no_grad():
+        anchors = concepts.reduce(x)
+        concepts.anchors.zero_()[: len(x)] = anchors
+        # Padding anchors would be near pictures too: their duals stay zero, so they add nothing.
+        kernel = concepts.kernel(x)[:, : len(x)] + recipe.ridge * torch.eye(len(x))
+        concepts.duals.zero_()[: len(x)] = torch.linalg.solve(kernel, targets - centre)
+
+
+def _whitening(centred: torch.Tensor, components: int, seed: int) -> torch.Tensor:
+    torch.manual_seed(seed)
+    _, values, columns = torch.svd_lowrank(centred, q=components, niter=4)
+    basis: torch.Tensor = (columns / (values / len(centred) ** 0.5)).T.contiguous()
+    return basis
+
+
+def concept_mixtures(
+    texts: torch.Tensor, recipe: SightRecipe
+) -> Callable[[int, torch.Generator], torch.Tensor]:
+    """A source of concepts from text vectors `[texts, hidden]`: centred, mixed, noisy, of length one."""
+    centred = nn.functional.normalize(texts - texts.mean(0), dim=1)
+
+    def draw(count: int, generator: torch.Generator) -> torch.Tensor:
+        picks = torch.randint(len(centred), (count, recipe.mixed), generator=generator)
+        share = torch.rand(count, recipe.mixed, generator=generator) ** 3
+        used = torch.randint(1, recipe.mixed + 1, (count, 1), generator=generator)
+        share = share * (torch.arange(recipe.mixed) < used)
+        noise = torch.randn(count, centred.shape[1], generator=generator)
+        length = recipe.noise * torch.rand(count, 1, generator=generator)
+        mixture = nn.functional.normalize((centred[picks] * share[..., None]).sum(1), dim=1)
+        return nn.functional.normalize(mixture + length * nn.functional.normalize(noise, dim=1), dim=1)
+
+    return draw
+
+
+def teach_speaker(
+    network: FusedNetwork, texts: torch.Tensor, recipe: SightRecipe, each: Callable[[int, float], None]
+) -> list[float]:
+    """Train the speaker so that the frozen trunk reads a spoken concept back; no picture is needed.
+
+    Args:
+        network: only its speaker and its picture markers change.
+        texts: text vectors `[texts, hidden]` of the trunk, before the projection.
+        recipe: schedule.
+        each: called after every step with its number and loss.
+
+    Returns:
+        The loss of each step: one minus the mean cosine.
+    """
+    draw = concept_mixtures(texts, recipe)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    network.requires_grad_(False)
+    learning = [*network.vision.speaker.parameters(), network.markers.weight]
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(learning, lr=recipe.rate, weight_decay=0.0)
+    losses: list[float] = []
+    for step in range(recipe.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate * min(
+                1.0, (step + 1) / 20, (recipe.steps - step) / (0.7 * recipe.steps)
+            )
+        concepts = draw(recipe.batch, generator)
+        read = network.read(spoken_rows(network, concepts))
+        loss = 1 - nn.functional.cosine_similarity(read, network.projection(concepts), dim=1).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+        each(step, losses[-1])
+    network.requires_grad_(True)
+    return losses
+
+
+def spoken_rows(network: FusedNetwork, concepts: torch.Tensor) -> list[torch.Tensor]:
+    """The trunk's input for pictures of which nothing but the concept is known: `[tokens, hidden]` each."""
+    soft = network.vision.speaker(concepts)
+    rest = soft.new_zeros(len(soft), 1, soft.shape[2])
+    first = network.markers.weight[Marker.IMAGE_START].expand(len(soft), 1, -1)
+    last = network.markers.weight[Marker.IMAGE_END].expand(len(soft), 1, -1)
+    return list(torch.cat([first, soft, rest, last], 1))
+
+
+def concepts_of(concepts: Concepts, features: Vectors) -> torch.Tensor:
+    """Concepts `[pictures, hidden]` of many pictures' means over cells."""
+    with torch.inference_mode():
+        x = torch.from_numpy(features)
+        return torch.cat([concepts(x[i : i + _BATCH_PICTURES]) for i in range(0, len(x), _BATCH_PICTURES)])
+
+
+def class_vectors(names: Sequence[str], embed: Callable[[Sequence[str]], Vectors]) -> Vectors:
+    """Text vectors of the classifier's names; one that has synonyms, split by commas, is the mean with all of them."""
+    synonyms = [[name, *(s.strip() for s in name.split(",") if s.strip() != name)] for name in names]
+    flat = sorted({s for row in synonyms for s in row})
+    vectors = torch.from_numpy(embed(flat))
+    place = {s: i for i, s in enumerate(flat)}
+    rows = [vectors[[place[s] for s in row]].mean(0) + vectors[place[row[0]]] for row in synonyms]
+    return nn.functional.normalize(torch.stack(rows), dim=1).numpy()
