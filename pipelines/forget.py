@@ -76,7 +76,7 @@ def choose(reader: LakeReader, corpus: str, uris: Sequence[str] = (), where: str
         UsageError: the predicate fits neither table.
     """
     assets = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=["uri", _HASH])))
-    known = set(assets["uri"])
+    known = set(assets["uri"].filter(assets["uri"].is_in(list(uris))))
     named = {uri if uri in known else normalize(uri) for uri in uris}
     named |= set(unfinished(reader.layout, corpus, reader.storage))
     chosen = sorted(named | (_matching(reader, corpus, where) if where else set()))

@@ -6,6 +6,7 @@ list that can still be continued.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -20,7 +21,7 @@ from operators.storage import Storage, check_lake_uri, explained
 from pipelines.lease import Lease, held
 from schemas.card import Frozen
 from schemas.catalog import Catalog, Corpus
-from schemas.errors import LakeError, UsageError
+from schemas.errors import ConflictError, LakeError, UsageError
 
 DAYS = 7.0
 """How long a version stays that readers have left."""
@@ -73,24 +74,26 @@ def collect(
         wait_s: how long to wait for a run that holds a corpus.
 
     Raises:
-        ConflictError: a run holds a corpus.
+        ConflictError: a run holds a corpus; the others were collected.
         LakeError: there is no such lake or corpus, or it cannot be read or written.
         UsageError: `days` is no age.
     """
     cutoff = oldest_kept(days)
     log = CatalogLog(Layout(check_lake_uri(lake)), storage)
     names = _names(log, corpus)
-    found = []
+    found, busy = [], []
     with explained(log.layout.lake, LakeError):
         for name in names:
-            if dry_run:
-                found.append(collect_corpus(log, name, cutoff, None))
-                continue
-            with held(log.layout.lake, name, storage, "garbage collection", wait_s) as lease:
-                found.append(collect_corpus(log, name, cutoff, lease))
+            try:
+                with _held(log, name, dry_run, wait_s) as lease:
+                    found.append(collect_corpus(log, name, cutoff, lease))
+            except ConflictError as error:
+                busy.append(error)
         entries = [] if corpus else _old_entries(log, cutoff)
         if not dry_run:
             delete(storage, (file.uri for file in entries))
+    if busy:
+        raise busy[0]
     return Garbage(
         lake=log.layout.lake,
         dry_run=dry_run,
@@ -99,6 +102,11 @@ def collect(
         catalog_entries=len(entries),
         bytes=sum(one.bytes for one in found) + _size(entries),
     )
+
+
+def _held(log: CatalogLog, name: str, dry_run: bool, wait_s: float) -> AbstractContextManager[Lease | None]:
+    lake = log.layout.lake
+    return nullcontext() if dry_run else held(lake, name, log.storage, "garbage collection", wait_s)
 
 
 def oldest_kept(days: float) -> datetime:
@@ -157,7 +165,7 @@ def _find(log: CatalogLog, name: str, cutoff: datetime) -> _Found:
     entry = history[0].corpora[name]
     runs = run_folders(layout, name, storage)
     published = {e.corpora[name].run_id for e in history if name in e.corpora}
-    ended = [run for run in runs if run.run_id in published or _superseded(run, entry)]
+    ended = [run for run in runs if run.run_id in published or _superseded(run, entry, cutoff)]
     dead = [run for run in ended if not run.reported]
     going = [file for run in ended for file in (run.receipts if run.reported else run.files)]
     ids = {run.run_id for run in ended}
@@ -190,9 +198,10 @@ def needed_files(layout: Layout, name: str, storage: Storage, runs: list[RunFold
     }
 
 
-def _superseded(run: RunFolder, entry: Corpus) -> bool:
+def _superseded(run: RunFolder, entry: Corpus, cutoff: datetime) -> bool:
     """Whether another run has published since: a run's id is made from what was published when it began."""
-    return entry.published_at is not None and run.last + _SKEW < entry.published_at
+    published = entry.published_at
+    return published is not None and run.last < min(published - _SKEW, cutoff)
 
 
 def _sweep(

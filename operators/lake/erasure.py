@@ -76,7 +76,7 @@ def _telling(head: lance.LanceDataset, traces: Traces) -> pa.Table:
         return head.schema.empty_table()
     rows = head.to_table(filter=f"{_DETAIL} IS NOT NULL")
     frame = pl.DataFrame({"uri": pl.Series(rows["uri"]), _DETAIL: pl.Series(rows[_DETAIL])}).with_row_index()
-    naming = pl.col(_DETAIL).str.contains_any(traces.patterns) & ~pl.col("uri").is_in(traces.uris)
+    naming = pl.col(_DETAIL).str.contains_any(traces.patterns) & ~pl.col("uri").is_in(traces.values)
     found = frame.filter(naming)
     told = rows.take(found["index"].to_arrow())
     clean = traces.redacted(found[_DETAIL]).to_arrow().cast(pa.string())

@@ -27,6 +27,11 @@ class Traces:
     uris: list[str]
 
     @cached_property
+    def values(self) -> pl.Series:
+        """The URIs as one list, for `is_in`."""
+        return pl.Series(self.uris, dtype=pl.String).implode()
+
+    @cached_property
     def patterns(self) -> list[str]:
         """The URIs as they are, and as JSON writes them; the longest first, for one may begin another."""
         return sorted({*self.uris, *(json.dumps(uri)[1:-1] for uri in self.uris)}, key=len, reverse=True)
@@ -63,7 +68,7 @@ class Traces:
 
     def in_staged(self, table: Table, name: str) -> bool:
         """Whether a staged data file of a table holds a row of one of the assets."""
-        return bool(table.staged_uris(name).is_in(self.uris).any())
+        return bool(table.staged_uris(name).is_in(self.values).any())
 
     def in_receipt(self, staged: Staged) -> bool:
         """Whether a receipt names one of the assets."""
@@ -87,13 +92,13 @@ class Traces:
         if not self._naming(table).height:
             return body
         texts = [name for name, kind in table.schema.items() if kind == pl.String]
-        kept = table.filter(~pl.col("uri").is_in(self.uris)) if "uri" in texts else table
+        kept = table.filter(~pl.col("uri").is_in(self.values)) if "uri" in texts else table
         out = io.BytesIO()
         kept.with_columns(self.redacted(kept[name]) for name in texts).write_parquet(out)
         return out.getvalue()
 
     def _naming(self, table: pl.DataFrame) -> pl.DataFrame:
-        texts = [name for name, kind in table.schema.items() if kind == pl.String and name != "uri"]
-        named = [pl.col("uri").is_in(self.uris)] if "uri" in table.columns else []
+        texts = [n for n, kind in table.schema.items() if kind == pl.String and table[n].count() and n != "uri"]
+        named = [pl.col("uri").is_in(self.values)] if "uri" in table.columns else []
         named += [pl.col(name).str.contains_any(self.patterns) for name in texts]
         return table.filter(pl.any_horizontal(*named)) if named else table.clear()
