@@ -9,9 +9,10 @@ from typing import Protocol
 
 from operators.storage import Storage, check_lake_uri, explained, join, normalize
 from pipelines.embed import EmbedJob
+from pipelines.maintenance import maintain
 from pipelines.progress import Progress
 from schemas.errors import EmbedlakeError, ExitCode, LakeError, described
-from schemas.nightly import CorpusNight, Maintenance, Night, Nightly, NightlyCorpus, worst
+from schemas.nightly import CorpusNight, Kept, Night, Nightly, NightlyCorpus, Upkeep, worst
 from schemas.report import RunReport
 
 
@@ -65,8 +66,8 @@ class NightJob:
         try:
             job = self.job(corpus, self.watch.corpus(corpus.name))
             report = job.run()
-            done = maintain(job, self.config.maintenance) if self.config.maintenance else {}
-            return CorpusNight(corpus=corpus.name, status="done", report=report, maintenance=done)
+            kept = keep(job, self.config.maintenance) if self.config.maintenance else None
+            return CorpusNight(corpus=corpus.name, status="done", report=report, maintenance=kept)
         except KeyboardInterrupt:
             code, error = ExitCode.INTERRUPTED, "interrupted; the same command continues the run"
         except EmbedlakeError as failure:
@@ -90,6 +91,17 @@ class NightJob:
         return night
 
 
-def maintain(job: EmbedJob, maintenance: Maintenance) -> dict[str, int]:
-    """Keep the corpus' tables small."""
-    return {}
+def keep(job: EmbedJob, upkeep: Upkeep) -> Kept:
+    """Compact the job's corpus, bring its indices up to date, and remove what is old.
+
+    Raises:
+        EmbedlakeError: as `pipelines.maintenance.maintain`.
+    """
+    wait_s = job.policy.wait_minutes * 60
+    done = maintain(job.lake, job.corpus, job.storage, days=upkeep.keep_days, wait_s=wait_s)
+    return Kept(
+        fragments_before=sum(table.fragments_before for table in done.tables),
+        fragments=sum(table.fragments for table in done.tables),
+        versions=done.collected.versions,
+        bytes=done.collected.bytes,
+    )

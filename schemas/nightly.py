@@ -68,10 +68,10 @@ class NightlyCorpus(Frozen):
         return common.model_copy(update=own)
 
 
-class Maintenance(Frozen):
-    """What is done for a corpus after its run."""
+class Upkeep(Frozen):
+    """What is done for a corpus after its run: compaction, indices, and removal of what is older than this."""
 
-    keep_days: float = Field(default=7, ge=0, description="older versions of the tables are removed")
+    keep_days: float = Field(default=7, ge=0, description="days that old versions and dead runs stay")
 
 
 class Nightly(Frozen):
@@ -83,7 +83,7 @@ class Nightly(Frozen):
     lake: str
     corpora: tuple[NightlyCorpus, ...] = Field(min_length=1)
     policy: Policy = Policy()
-    maintenance: Maintenance | None = Maintenance()
+    maintenance: Upkeep | None = Upkeep()
     storage: StorageConfig = StorageConfig()
     run: RunConfig = RunConfig()
     ray_address: str | None = None
@@ -97,6 +97,15 @@ class Nightly(Frozen):
         return self
 
 
+class Kept(Frozen):
+    """What upkeep did: fragments of all the corpus' tables before and after, old versions gone, bytes freed."""
+
+    fragments_before: int
+    fragments: int
+    versions: int
+    bytes: int
+
+
 class CorpusNight(Frozen):
     """How one corpus fared. `report` is there when its run ended; `error` is one line for a person."""
 
@@ -105,7 +114,7 @@ class CorpusNight(Frozen):
     exit_code: ExitCode = ExitCode.OK
     error: str | None = None
     report: RunReport | None = None
-    maintenance: dict[str, int] = Field(default_factory=dict)
+    maintenance: Kept | None = None
 
 
 class Night(Frozen):

@@ -6,17 +6,21 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Corpus, Lake, Model, app
-from jobs.flags import (
+from jobs.app import (
     Allow,
+    AsJson,
+    Corpus,
     Exclude,
     Full,
     Include,
+    Lake,
     MaxAssets,
+    Model,
     RecipeName,
     Since,
     Sources,
     Vectors,
+    app,
     selection,
 )
 from jobs.settings import load_recipe
@@ -38,6 +42,9 @@ def plan(
     include: Include = None,
     exclude: Exclude = None,
     max_assets: MaxAssets = None,
+    budget_gpu_hours: Annotated[
+        float | None, typer.Option(min=1e-6, help="say how far so many actor-hours of the model go")
+    ] = None,
     sample: Annotated[int, typer.Option(min=2, help="assets of each kind that are read, at most")] = 32,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="try the model here on the sample")] = False,
     tokens_per_second: Annotated[
@@ -56,6 +63,7 @@ def plan(
     from pipelines.forecast import PlanJob
 
     config: Config = context.obj
+    budget = {} if budget_gpu_hours is None else {"budget_gpu_hours": budget_gpu_hours}
     with open_display(quiet=as_json) as display:
         job = EmbedJob(
             sources=tuple(sources),
@@ -66,7 +74,7 @@ def plan(
             vector_type=vectors,
             allow=tuple(allow or ()),
             selection=selection(full, since, include, exclude, max_assets),
-            policy=config.policy,
+            policy=config.policy.model_copy(update=budget),
             storage=Storage(config.storage),
             config=config.run,
             progress=display,

@@ -57,6 +57,8 @@ def test_a_failing_corpus_stops_no_other_and_its_code_is_the_night_s(
     assert night["exit_code"] == ExitCode.SOURCE
     assert "not found" in night["corpora"][1]["error"]
     assert night["corpora"][2]["report"]["counts"]["embedded"] == 1
+    assert night["corpora"][2]["maintenance"]["fragments"] == 2, "of its space and of its assets"
+    assert night["corpora"][1]["maintenance"] is None
     assert sorted(LakeReader.open(lake).catalog.corpora) == ["first", "last"]
     (name,) = Storage().names(kept)
     assert json.loads(Storage().read(join(kept, name))) == night
