@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.evaluation.report import Bar, Evaluation
 from pipelines.evaluation.retrieval import Measure
-from pipelines.evaluation.systems import AVERAGE, PARTS
+from pipelines.evaluation.systems import AVERAGE, LATE, PARTS
 
 _TEXT = 0.97
 _RECALL = {
@@ -27,7 +27,7 @@ def bars(report: Evaluation) -> tuple[Bar, ...]:
             found.append(_bar(f"{task}: R@10", line.mean("R@10"), least))
     for task in ("tuxpaint", "emoji", "clip-art"):
         found += _against(report, task, "kNN transfer", "R@1", 1.0)
-        for other in ("late fusion", "frozen + MLP"):
+        for other in (LATE, "frozen + MLP"):
             found += _against(report, task, other, "nDCG@10", 1.0)
     for task, parts in PARTS.items():
         for other in (*parts, AVERAGE):

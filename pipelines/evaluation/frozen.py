@@ -7,15 +7,15 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from operators.model.composed.ingredients import IMAGE, SPEECH
-from operators.model.composed.vision import SIDE, VisionTower
-from operators.model.fused.towers import AudioTower
+from operators.model.composed.ingredients import CLASSIFIER, SPEECH
+from operators.model.fused.efficientnet import FEATURES, SIDE, VisionTower, load_tower
+from operators.model.fused.towers import RATE, WIDTH, WINDOW_S, AudioTower
 from pipelines.evaluation.baselines import Transfer, Vectors, knn_transfer, mlp_transfer
 from pipelines.evaluation.items import ImageFile, Item, Sound
 from pipelines.training.composed import embed_texts
-from pipelines.training.data.features import image_features
 from pipelines.training.data.pictures import clip_art, fluent_emoji, noto_emoji
 from pipelines.training.data.raster import open_picture, pixels
 from pipelines.training.data.speech import read_shard
@@ -26,16 +26,19 @@ from schemas.errors import ModelError
 VERSION = "1"
 """Of the fitted maps: another one makes remembered vectors void."""
 _BATCH = 32
+_STEP = 320
 _SPOKEN = 2_000
 """Training utterances of the speech baseline."""
 
 
 class FrozenPictures:
-    """Class tokens of the image tower; fitted on the training pictures that every model here has."""
+    """Mean features of the fused model's vision tower; fitted on the training pictures that every model here has."""
 
     def __init__(self, data: Path) -> None:
         self._train, _ = split([*clip_art(data), *fluent_emoji(data), *noto_emoji(data)])
-        self._features = image_features(self._train, data / "features" / "train.npy")
+        self._features = self._kept(
+            [ImageFile(p.path) for p in self._train], data / "features" / "sight-train.npy"
+        )
         texts = sorted({caption for p in self._train for caption in p.captions})
         self._rows = {text: row for row, text in enumerate(texts)}
         self._texts = embed_texts(texts)
@@ -61,7 +64,7 @@ class FrozenPictures:
 
     @cached_property
     def _tower(self) -> VisionTower:
-        return VisionTower(IMAGE.verified())
+        return load_tower(CLASSIFIER.verified())
 
     def _embed(self, items: Sequence[Item], transfer: Transfer) -> Vectors:
         if _all_text(items):
@@ -70,15 +73,30 @@ class FrozenPictures:
         if len(files) != len(items):
             raise ModelError("the frozen image features see pictures alone")
         fresh = [file for file in dict.fromkeys(files) if file not in self._seen]
-        for start in range(0, len(fresh), _BATCH):
-            batch = fresh[start : start + _BATCH]
-            stacked = np.stack([pixels(open_picture(f.path), SIDE) for f in batch])
-            self._seen.update(zip(batch, self._tower(torch.from_numpy(stacked)).numpy(), strict=True))
+        self._seen.update(zip(fresh, self._see(fresh), strict=True))
         return transfer(np.stack([self._seen[f] for f in files]))
+
+    def _kept(self, files: Sequence[ImageFile], cache: Path) -> Vectors:
+        """Features `[files, FEATURES]`, read from `cache` where an earlier run left as many."""
+        if cache.exists():
+            kept: npt.NDArray[np.float16] = np.load(cache)
+            if kept.shape == (len(files), FEATURES):
+                return kept.astype(np.float32)
+        features = np.stack(self._see(files))
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.save(cache, features.astype(np.float16))
+        return features
+
+    def _see(self, files: Sequence[ImageFile]) -> list[Vectors]:
+        found: list[Vectors] = []
+        for start in range(0, len(files), _BATCH):
+            stacked = np.stack([pixels(open_picture(f.path), SIDE) for f in files[start : start + _BATCH]])
+            found.extend(self._tower(torch.from_numpy(stacked))[:, 0].numpy())
+        return found
 
 
 class FrozenSpeech:
-    """Mean features of the hearing tower; fitted on training utterances."""
+    """Mean encoder states of the hearing tower; fitted on training utterances."""
 
     def __init__(self, data: Path) -> None:
         self._tower = AudioTower(SPEECH.verified())
@@ -98,9 +116,16 @@ class FrozenSpeech:
             return embed_texts([text for (text,) in items if isinstance(text, str)])
         return self._mlp(self._mean([sound.samples for (sound,) in items if isinstance(sound, Sound)]))
 
-    def _mean(self, sounds: Sequence[np.ndarray]) -> Vectors:
-        means = [steps.mean(0).numpy() for steps in self._tower.encode(sounds)]
-        return np.asarray(np.stack(means), np.float32)
+    def _mean(self, sounds: Sequence[npt.NDArray[np.int16]]) -> Vectors:
+        """Encoder states averaged over each sound: float32 `[sounds, 384]`."""
+        means = np.empty((len(sounds), WIDTH), np.float32)
+        with torch.inference_mode():
+            for row, sound in enumerate(sounds):
+                window = sound[: RATE * WINDOW_S]
+                steps = max(1, -(-len(window) // _STEP))
+                states = self._tower.states([window], -(-len(window) // RATE) or 1)
+                means[row] = states[0, :steps].mean(0).numpy()
+        return means
 
 
 def _shards(data: Path) -> list[Path]:

@@ -53,11 +53,20 @@ Item = tuple[Medium, ...]
 
 
 class SpecEmbedder:
-    """A model of the project, loaded once; the same preparation, batches and engine as in a pipeline's run."""
+    """A model of the project, loaded once; the same preparation, batches and engine as in a pipeline's run.
 
-    def __init__(self, spec: ModelSpec, device: str | None = None, threads: int | None = None) -> None:
+    `engine` stands in for the model's own: another way to make one vector of the same prepared inputs.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        device: str | None = None,
+        threads: int | None = None,
+        engine: Engine | None = None,
+    ) -> None:
         self.card: ModelCard = spec.card
-        self.engine: Engine = spec.load(device, threads)
+        self.engine: Engine = engine or spec.load(device, threads)
         self._preparers: dict[str, Preparer] = {role: spec.preparer(role) for role in Role}
 
     def embed(self, items: Sequence[Item], role: str = Role.DOCUMENT) -> Vectors:

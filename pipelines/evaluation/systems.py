@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.model.fused.spec import FAMILY as FUSED
 from operators.model.registry import BASELINE_MODEL, resolve
 from pipelines.evaluation.frozen import VERSION, FrozenPictures, FrozenSpeech
 from pipelines.evaluation.items import Item, Sound, SpecEmbedder, Vectors
@@ -28,6 +29,7 @@ PARTS = {
     "page+question": ("page alone", "question alone"),
 }
 AVERAGE = "average of parts"
+LATE = "late fusion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +118,12 @@ class Systems:
 
     def __init__(self, spec: ModelSpec, data: Path, threads: int | None = None) -> None:
         self.spec, self.data, self.threads = spec, data, threads
-        self._late = resolve(BASELINE_MODEL)
-        self.model = self._remembered(lambda i, r: self._model.embed(i, r), spec.card.model_dump_json())
-        self.late = self._remembered(
-            lambda i, r: self._composed.embed(i, r), self._late.card.model_dump_json()
-        )
+        self._baseline = resolve(BASELINE_MODEL)
+        card = spec.card.model_dump_json()
+        self.model = self._remembered(lambda i, r: self._model.embed(i, r), card)
+        self.late = self._remembered(lambda i, r: self._late.embed(i, r), f"late {VERSION} {card}")
+        baseline = self._baseline.card.model_dump_json()
+        self.composed = self._remembered(lambda i, r: self._composed.embed(i, r), baseline)
 
     def of(self, task: RetrievalSet, baselines: bool = True) -> list[System]:
         """The model first, then what it is compared with; without baselines only what the model alone gives."""
@@ -133,13 +136,17 @@ class Systems:
         return lines
 
     def _baselines(self, kind: Kind) -> list[System]:
-        name = {Kind.TEXT: "MiniLM", Kind.SPEECH: "ASR cascade"}.get(kind, "late fusion")
-        lines = [] if self.spec.card.model_id == BASELINE_MODEL else [whole(name, self.late)]
+        lines: list[System] = []
+        if self.spec.card.family == FUSED and kind in (Kind.PICTURE, Kind.COMPOSED):
+            lines.append(whole(LATE, self.late))
+        if self.spec.card.model_id != BASELINE_MODEL:
+            name = {Kind.TEXT: "MiniLM", Kind.SPEECH: "ASR cascade"}.get(kind, BASELINE_MODEL)
+            lines.append(whole(name, self.composed))
         if kind is Kind.PICTURE:
             lines.append(self._frozen("frozen + MLP", lambda i, _: self._pictures.by_mlp(i)))
             lines.append(self._frozen("kNN transfer", lambda i, _: self._pictures.by_neighbours(i)))
         if kind is Kind.SPEECH and FrozenSpeech.ready(self.data):
-            lines.append(self._frozen("frozen speech + MLP", lambda i, _: self._speech.by_mlp(i)))
+            lines.append(self._frozen("frozen + MLP", lambda i, _: self._speech.by_mlp(i)))
         return lines
 
     def _frozen(self, name: str, embed: Embed) -> System:
@@ -153,8 +160,18 @@ class Systems:
         return SpecEmbedder(self.spec, threads=self.threads)
 
     @cached_property
+    def _late(self) -> SpecEmbedder:
+        from operators.model.fused.engine import FusedEngine
+        from pipelines.evaluation.late import LateFusion
+
+        engine = self._model.engine
+        if not isinstance(engine, FusedEngine):
+            raise TypeError(f"late fusion needs the towers of a fused engine, not {type(engine).__name__}")
+        return SpecEmbedder(self.spec, engine=LateFusion(engine))
+
+    @cached_property
     def _composed(self) -> SpecEmbedder:
-        return SpecEmbedder(self._late, threads=self.threads)
+        return SpecEmbedder(self._baseline, threads=self.threads)
 
     @cached_property
     def _pictures(self) -> FrozenPictures:

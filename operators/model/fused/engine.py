@@ -94,8 +94,8 @@ class FusedEngine:
 
     def _pieces(self, inputs: Inputs) -> list[list[Piece]]:
         media = [part for parts in inputs for part in parts]
-        seen = iter(self._see([p.array for p in media if p.kind in (PartKind.IMAGE, PartKind.FRAME)]))
-        heard = iter(self._hear([p.array for p in media if p.kind is PartKind.AUDIO]))
+        seen = iter(self.see([p.array for p in media if p.kind in (PartKind.IMAGE, PartKind.FRAME)]))
+        heard = iter(self.hear([p.array for p in media if p.kind is PartKind.AUDIO]))
 
         def piece(part: Part) -> Piece:
             if part.kind is PartKind.TOKENS:
@@ -105,7 +105,7 @@ class FusedEngine:
 
         return [[piece(part) for part in parts] for parts in inputs]
 
-    def _see(self, pixels: Sequence[npt.NDArray[np.uint8]]) -> list[torch.Tensor]:
+    def see(self, pixels: Sequence[npt.NDArray[np.uint8]]) -> list[torch.Tensor]:
         """Features of each picture; pixels cross to the device as uint8."""
         found: list[torch.Tensor] = []
         for start in range(0, len(pixels), self._pictures):
@@ -113,5 +113,6 @@ class FusedEngine:
             found.extend(self.vision(batch.to(self.device)))
         return found
 
-    def _hear(self, sounds: Sequence[npt.NDArray[np.int16]]) -> list[torch.Tensor]:
+    def hear(self, sounds: Sequence[npt.NDArray[np.int16]]) -> list[torch.Tensor]:
+        """Features of each sound: a row for each token heard in it."""
         return self.hearing.encode(sounds) if sounds else []

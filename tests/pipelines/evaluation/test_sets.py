@@ -99,7 +99,7 @@ def test_the_table_has_every_system_and_width_and_is_the_same_by_seed(
     assert systems == {
         ("wordnet", "tests/mine"), ("wordnet", "MiniLM"),
         ("unseen-voices", "tests/mine"), ("unseen-voices", "ASR cascade"),
-        ("picture+words", "tests/mine"), ("picture+words", "late fusion"),
+        ("picture+words", "tests/mine"), ("picture+words", BASELINE_MODEL),
         ("picture+words", "picture alone"), ("picture+words", "words alone"), ("picture+words", "average of parts"),
     }  # fmt: skip
     assert [line.width for line in report.lines if line.system == "tests/mine"] == [32, 16, 8] * 3
