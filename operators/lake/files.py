@@ -30,7 +30,11 @@ def find(storage: Storage, uri: str) -> list[File]:
     fs, path = storage.filesystem(uri)
     found: dict[str, dict[str, Any]] = fs.find(path, detail=True)
     head = "s3://" if scheme(uri) == "s3" else ""
-    return sorted(File(head + name, int(info["size"]), _modified(info)) for name, info in found.items())
+    return sorted(
+        File(head + name, int(info["size"]), _modified(info))
+        for name, info in found.items()
+        if info["type"] == "file"  # S3 servers with real folders list an empty one
+    )
 
 
 def delete(storage: Storage, uris: Iterable[str]) -> None:
@@ -58,16 +62,24 @@ def table_uris(layout: Layout, corpus: str, storage: Storage) -> list[str]:
 
 
 def _delete(storage: Storage, uris: Sequence[str]) -> None:
-    if not uris:
+    if uris and scheme(uris[0]) == "s3":
+        _delete_objects(storage, uris)
         return
-    fs, _ = storage.filesystem(uris[0])
-    paths = [storage.filesystem(uri)[1] for uri in uris]
-    if scheme(uris[0]) == "s3":
-        fs.rm(paths)  # a bulk request, which leaves out what is gone
-        return
-    for path in paths:
+    for uri in uris:
+        fs, path = storage.filesystem(uri)
         with suppress(FileNotFoundError):
             fs.rm_file(path)
+
+
+def _delete_objects(storage: Storage, uris: Sequence[str]) -> None:
+    """One bulk request; s3fs' own `rm` would take a `*` in a name for a pattern."""
+    fs, _ = storage.filesystem(uris[0])
+    bucket = uris[0][5:].partition("/")[0]
+    keys = [{"Key": uri[5:].partition("/")[2]} for uri in uris]
+    answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+    if refused := answer.get("Errors"):
+        first = refused[0]
+        raise OSError(f"{len(refused)} objects were not deleted: {first.get('Key')}: {first.get('Code')}")
 
 
 def _modified(info: dict[str, Any]) -> datetime:

@@ -98,7 +98,9 @@ class Traces:
         return out.getvalue()
 
     def _naming(self, table: pl.DataFrame) -> pl.DataFrame:
-        texts = [n for n, kind in table.schema.items() if kind == pl.String and table[n].count() and n != "uri"]
+        texts = [
+            n for n, kind in table.schema.items() if kind == pl.String and table[n].count() and n != "uri"
+        ]
         named = [pl.col("uri").is_in(self.values)] if "uri" in table.columns else []
         named += [pl.col(name).str.contains_any(self.patterns) for name in texts]
         return table.filter(pl.any_horizontal(*named)) if named else table.clear()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from lance.file import LanceFileReader
 
-from operators.lake import erasure
-from operators.lake import files as lake_files
 from operators.lake.files import find
 from operators.lake.layout import Layout
 from operators.lake.tables import Table
-from operators.storage import Storage, join
+from operators.storage import join
 from pipelines.forget import allow_again, choose, forget
 from pipelines.gc import collect
 from pipelines.lease import held
@@ -31,7 +28,7 @@ from pipelines.maintenance import maintain
 from pipelines.reader import LakeReader
 from schemas.catalog import Erased, Maintained, Published
 from schemas.errors import ConflictError, LakeError, UsageError
-from tests.pipelines.wear import CORPUS, SPACE, Worn, texts, vector
+from tests.pipelines.wear import CORPUS, SPACE, Killed, Worn, die_before, polled, texts, vector
 
 REPO = Path(__file__).resolve().parents[2]
 GONE = "s/gone.txt"
@@ -171,34 +168,6 @@ def pin(worn: Worn, version: int) -> None:
                                        assets_version=entry.assets_version, at=entry.published_at))  # fmt: skip
 
 
-class Killed(BaseException):
-    """The process is gone."""
-
-
-def die_before(patch: pytest.MonkeyPatch, step: int) -> None:
-    """Count what changes the lake, and die before the n-th change."""
-    count = 0
-
-    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*given: Any, **named: Any) -> Any:
-            nonlocal count
-            if "lease" not in str(given[1:2]):
-                count += 1
-                if count >= step:
-                    raise Killed
-            return real(*given, **named)
-
-        return call
-
-    patch.setattr(Storage, "put", counted(Storage.put))
-    patch.setattr(Storage, "put_if_absent", counted(Storage.put_if_absent))
-    patch.setattr(lake_files, "_delete", counted(lake_files._delete))
-    patch.setattr(Table, "replace", counted(Table.replace))
-    patch.setattr(Table, "tag_live", counted(Table.tag_live))
-    patch.setattr(erasure, "rewrite", counted(erasure.rewrite))
-    patch.setattr(lake_files, "_BATCH", 10)
-
-
 def test_killed_before_any_step_and_run_again_it_completes(tmp_path: Path) -> None:
     template = in_use(str(tmp_path / "template"))
     before = template.rows()
@@ -274,6 +243,25 @@ def test_the_dead_run_of_others_continues_after_it(worn: Worn) -> None:
     calm = Worn(worn.lake + "-calm")
     calm.night(tonight)
     assert worn.rows() == calm.rows()
+
+
+def test_every_table_of_the_corpus_is_searched_whatever_it_is_for(worn: Worn) -> None:
+    rows = pa.table({"uri": [GONE, "s/a.txt"], "media": [b"secretgone frame", b"other frame"]})
+    for name in ("prepared/worn.lance", "previews.lance"):
+        table = Table(join(worn.lake, CORPUS, name), worn.storage)
+        table.ensure(rows.schema)
+        table.commit("r", 1, table.stage(rows), [])
+    forget(worn.lake, CORPUS, [GONE])
+    assert_gone(worn)
+    assert table.open().to_table()["uri"].to_pylist() == ["s/a.txt"]
+
+
+def test_a_reader_that_polls_sees_it_or_not_and_nothing_between(worn: Worn) -> None:
+    counts = [len(worn.rows()["segments"]), len(worn.rows()["segments"]) - 2]
+    with polled(worn) as seen:
+        forget(worn.lake, CORPUS, [GONE])
+    assert seen
+    assert set(seen) <= set(counts)
 
 
 def test_what_is_meant_is_told_first(worn: Worn) -> None:

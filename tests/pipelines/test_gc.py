@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from operators.lake.layout import Layout
 from operators.lake.tables import Table
+from operators.storage import join
 from pipelines import gc
 from pipelines.gc import collect
 from pipelines.lease import held
@@ -21,7 +23,7 @@ from pipelines.reader import LakeReader
 from schemas.catalog import Opened
 from schemas.errors import ConflictError, LakeError, UsageError
 from tests.operators.lake.test_log import NOW
-from tests.pipelines.wear import CORPUS, SPACE, Death, Worn, texts
+from tests.pipelines.wear import CORPUS, SPACE, Death, Killed, Worn, die_before, texts
 
 MONTH_S = 30 * 86_400
 NAMES = "abcdef"
@@ -187,6 +189,66 @@ def test_old_entries_of_the_catalog_go_and_a_writer_that_slept_through_it_is_ref
     with pytest.raises(ConflictError):
         log.append(asleep, change)
     assert log.numbers()[0] == newest.number - 2, "no entry below the kept ones"
+
+
+def test_killed_before_any_deletion_it_leaves_every_reader_whole_and_the_next_one_finishes(
+    tmp_path: Path,
+) -> None:
+    template = Worn(str(tmp_path / "template"))
+    for names in ("abc", "bcd", "cde", "def"):
+        template.night(texts(*names))
+    tonight = texts(*"defgh")
+    template.night(tonight, dies="committed")
+    before = template.rows()
+    for step in range(1, 50):
+        worn = Worn(str(tmp_path / f"lake{step}"))
+        shutil.copytree(template.lake, worn.lake)
+        with pytest.MonkeyPatch.context() as patch:
+            die_before(patch, step, batch=3)
+            try:
+                collect(worn.lake, days=0)
+                break
+            except Killed:
+                pass
+        assert worn.rows() == before
+        collect(worn.lake, days=0)
+        assert collect(worn.lake, days=0).bytes == 0, "nothing is left for a third"
+        assert worn.rows() == before
+        assert worn.night(tonight) == 0
+    assert step > 10
+
+
+def test_a_corpus_that_is_held_does_not_keep_the_others_from_being_collected(worn: Worn) -> None:
+    log, other = worn.log(), "other"
+    state = log.read()
+    shutil.copytree(join(worn.lake, CORPUS), join(worn.lake, other))
+    entry = state.corpora[CORPUS]
+    change = Opened(
+        corpus=other,
+        space=entry.live,
+        space_version=entry.spaces[entry.live],
+        assets_version=entry.assets_version,
+        at=NOW,
+    )
+    log.append(state, change)
+    worn.night(texts("a", "b"))
+    count = len(space_table(worn).open().versions())
+    with held(worn.lake, other, worn.storage, "a long run"), pytest.raises(ConflictError, match="'other'"):
+        collect(worn.lake, days=0)
+    assert len(space_table(worn).open().versions()) < count
+
+
+def test_old_records_of_the_lease_and_cut_files_go(worn: Worn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "_EPOCHS", 2)
+    for _ in range(5):
+        with held(worn.lake, CORPUS, worn.storage, "a run"):
+            pass
+    worn.storage.put(join(worn.lake, CORPUS, "lease", ".tmp-cut"), b"half")
+    collect(worn.lake, days=7)
+    assert {Path(f).name.split(".")[0] for f in worn.files("lease")} == {"", "00000005", "00000006"}
+    age(worn, "lease")
+    collect(worn.lake, days=7)
+    assert {Path(f).name.split(".")[0] for f in worn.files("lease")} == {"00000006", "00000007"}
 
 
 def test_the_same_on_s3(bucket: str, s3_environment: object) -> None:

@@ -15,7 +15,7 @@ from pipelines.maintenance import maintain
 from pipelines.reader import LakeReader
 from schemas.catalog import Maintained, Published
 from schemas.errors import ConflictError, LakeError, UsageError
-from tests.pipelines.wear import CORPUS, SPACE, Death, Worn, texts
+from tests.pipelines.wear import CORPUS, SPACE, Death, Worn, polled, texts
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ def test_rows_are_the_same_in_fewer_fragments_and_readers_move_in_one_entry(worn
     earlier = LakeReader.open(worn.lake)
     done = maintain(worn.lake, CORPUS)
     assert worn.rows() == before
+    assert LakeReader.open(worn.lake).space(CORPUS) == SPACE
     assert all(t.fragments < t.fragments_before for t in done.tables)
     entry = worn.log().read()
     assert (entry.number, done.catalog_entry) == (number + 1, number + 1)
@@ -43,6 +44,13 @@ def test_rows_are_the_same_in_fewer_fragments_and_readers_move_in_one_entry(worn
     )
     space = Table(worn.log().layout.space(CORPUS, SPACE.id), worn.storage)
     assert space.open().tags.list()["live"]["version"] == entry.corpora[CORPUS].spaces[SPACE.id]
+
+
+def test_a_reader_that_polls_sees_all_rows_throughout(worn: Worn) -> None:
+    before = len(worn.rows()["segments"])
+    with polled(worn) as seen:
+        maintain(worn.lake, CORPUS)
+    assert set(seen) == {before}
 
 
 def test_a_second_maintenance_has_nothing_to_do(worn: Worn) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -10,11 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pytest
 
 from operators.embed import widths
+from operators.lake import erasure
+from operators.lake import files as lake_files
 from operators.lake.files import find
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
+from operators.lake.tables import Table
 from operators.parts import Part, PartKind
 from operators.stage import StageRows
 from operators.storage import Storage, join
@@ -24,6 +31,7 @@ from pipelines.listing import combine
 from pipelines.plan import DIFFED, diff
 from pipelines.reader import LakeReader
 from pipelines.reconcile import Attempts
+from schemas.errors import LakeError
 from schemas.recipe import Recipe
 from schemas.space import Space
 from schemas.tables import LISTING, PREPARED
@@ -151,3 +159,51 @@ def _embedded(rows: list[dict[str, Any]]) -> pa.Table:
     for field, column in zip(SPACE.vector_fields, widths(full, SPACE, is_segment), strict=True):
         table = table.append_column(field, column)
     return table
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def die_before(patch: pytest.MonkeyPatch, step: int, batch: int = 10) -> None:
+    """Count what changes the lake, and die before the n-th change."""
+    count = 0
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            nonlocal count
+            if "lease" not in str(given[1:2]):
+                count += 1
+                if count >= step:
+                    raise Killed
+            return real(*given, **named)
+
+        return call
+
+    patch.setattr(Storage, "put", counted(Storage.put))
+    patch.setattr(Storage, "put_if_absent", counted(Storage.put_if_absent))
+    patch.setattr(lake_files, "_delete", counted(lake_files._delete))
+    patch.setattr(Table, "replace", counted(Table.replace))
+    patch.setattr(Table, "tag_live", counted(Table.tag_live))
+    patch.setattr(erasure, "rewrite", counted(erasure.rewrite))
+    patch.setattr(lake_files, "_BATCH", batch)
+
+
+@contextmanager
+def polled(worn: Worn) -> Iterator[list[int]]:
+    """How many segments a reader finds, again and again while the block runs; one whose version goes reads again."""
+    seen: list[int] = []
+    ended = threading.Event()
+
+    def poll() -> None:
+        while not ended.wait(0.01):
+            with suppress(LakeError, OSError, ValueError):
+                seen.append(LakeReader.open(worn.lake).segments(CORPUS).to_table(columns=["uri"]).num_rows)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
