@@ -24,6 +24,8 @@ def show_maintenance(done: Maintenance, as_json: bool) -> None:
     if as_json:
         return print(done.model_dump_json())
     console = Console(highlight=False)
+    if done.erasure:
+        console.print(f"finished an erasure that was cut short: forgot {done.erasure.forgotten}")
     for table in done.tables:
         name = plain(table.table.removeprefix(f"{done.lake}/{done.corpus}/"))
         console.print(

@@ -19,7 +19,7 @@ from operators.lake.files import delete, find, spilled, table_uris
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.runs import run_folders
-from operators.lake.sweep import sweep
+from operators.lake.sweep import Sweep, sweep
 from operators.lake.tables import LIVE_TAG, Table
 from operators.lake.tombstones import Tombstones
 from operators.lake.traces import Traces
@@ -116,15 +116,20 @@ def forget(
         explained(layout.lake, LakeError),
         held(layout.lake, corpus, storage, "an erasure", wait_s) as lease,
     ):
-        log = CatalogLog(layout, storage)
-        wanted = sorted({*uris, *unfinished(layout, corpus, storage)})
-        _write_unfinished(layout, corpus, storage, wanted)
-        tombstones = Tombstones.read(layout.tombstones(corpus), storage)
-        tombstones.adding(wanted).write(layout.tombstones(corpus), storage)
-        erasing = _Erasing(log, corpus, Traces(wanted), lease)
-        done = erasing.run()
-        erasing.prove()
-        delete(storage, [layout.erasure(corpus)])
+        return erase_held(CatalogLog(layout, storage), corpus, uris, lease)
+
+
+def erase_held(log: CatalogLog, corpus: str, uris: Sequence[str], lease: Lease) -> Erasure:
+    """As `forget`, in a corpus that this process holds."""
+    layout, storage = log.layout, log.storage
+    wanted = sorted({*uris, *unfinished(layout, corpus, storage)})
+    _write_unfinished(layout, corpus, storage, wanted)
+    tombstones = Tombstones.read(layout.tombstones(corpus), storage)
+    tombstones.adding(wanted).write(layout.tombstones(corpus), storage)
+    erasing = _Erasing(log, corpus, Traces(wanted), lease)
+    done = erasing.run()
+    erasing.prove()
+    delete(storage, [layout.erasure(corpus)])
     return done
 
 
@@ -183,29 +188,38 @@ class _Erasing:
             erased[table.uri] = erase(table, pinned.get(table.uri, int(table.open().version)), self.traces)
         entry = self._publish(base, pinned, erased)
         self._move_tags(tables, erased)
-        delete(storage, (file.uri for file in spilled(storage, layout, self.corpus)))
-        runs = run_folders(layout, self.corpus, storage)
-        receipts = sum(self.traces.scrub(layout, self.corpus, run, storage) for run in runs)
-        needed = needed_files(layout, self.corpus, storage, run_folders(layout, self.corpus, storage))
-        versions = files = size = 0
-        for table in tables:
-            self.lease.check()
-            swept = sweep(table, erased[table.uri].version, frozenset(), needed, _EVER)
-            swept.run(table)
-            versions, size = versions + len(swept.versions), size + swept.size
-            files += len(swept.manifests) + len(swept.files)
+        receipts = self._scrub_runs()
+        swept = self._sweep(tables, erased)
+        assets = layout.assets(self.corpus)
         return Erasure(
             lake=layout.lake,
             corpus=self.corpus,
             forgotten=len(self.traces.uris),
-            assets=erased[layout.assets(self.corpus)].rows,
-            segments=sum(erased[uri].rows for uri in pinned if uri != layout.assets(self.corpus)),
+            assets=erased[assets].rows,
+            segments=sum(erased[uri].rows for uri in pinned if uri != assets),
             receipts=receipts,
-            versions=versions,
-            files=files,
-            bytes=size,
+            versions=sum(len(one.versions) for one in swept),
+            files=sum(len(one.manifests) + len(one.files) for one in swept),
+            bytes=sum(one.size for one in swept),
             catalog_entry=entry,
         )
+
+    def _scrub_runs(self) -> int:
+        layout, storage = self.log.layout, self.log.storage
+        delete(storage, (file.uri for file in spilled(storage, layout, self.corpus)))
+        runs = run_folders(layout, self.corpus, storage)
+        return sum(self.traces.scrub(layout, self.corpus, run, storage) for run in runs)
+
+    def _sweep(self, tables: list[Table], erased: dict[str, ErasedTable]) -> list[Sweep]:
+        """Every version but the new one goes, and every file that no receipt needs, whatever its age."""
+        layout, storage = self.log.layout, self.log.storage
+        needed = needed_files(layout, self.corpus, storage, run_folders(layout, self.corpus, storage))
+        done = []
+        for table in tables:
+            self.lease.check()
+            done.append(sweep(table, erased[table.uri].version, frozenset(), needed, _EVER))
+            done[-1].run(table)
+        return done
 
     def _publish(self, base: Catalog, pinned: dict[str, int], erased: dict[str, ErasedTable]) -> int | None:
         """The one step that readers see; none when a run that was cut short has made it."""

@@ -8,6 +8,7 @@ from operators.lake.compaction import compact
 from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
 from operators.storage import Storage, explained
+from pipelines.forget import Erasure, erase_held, unfinished
 from pipelines.gc import DAYS, CorpusGarbage, collect_corpus, oldest_kept
 from pipelines.lease import Lease, held
 from pipelines.reader import LakeReader
@@ -26,13 +27,17 @@ class MaintainedTable(Frozen):
 
 
 class Maintenance(Frozen):
-    """What maintenance did to a corpus. `catalog_entry` is None when no table had anything to gain."""
+    """What maintenance did to a corpus. `catalog_entry` is None when no table had anything to gain.
+
+    `erasure` is one that was cut short before and is finished now.
+    """
 
     lake: str
     corpus: str
     tables: tuple[MaintainedTable, ...]
     catalog_entry: int | None
     collected: CorpusGarbage
+    erasure: Erasure | None = None
 
 
 def maintain(
@@ -46,6 +51,7 @@ def maintain(
     """Compact a corpus' tables, bring their indices up to date, publish both at once, and collect its garbage.
 
     The corpus is held meanwhile, so no run loses its base. A run that died before finds its receipts after it.
+    An erasure that was cut short is finished first.
 
     Args:
         lake: its URI.
@@ -67,6 +73,7 @@ def maintain(
         explained(reader.layout.lake, LakeError),
         held(reader.layout.lake, name, storage, "maintenance", wait_s) as lease,
     ):
+        erasure = erase_held(log, name, [], lease) if unfinished(log.layout, name, storage) else None
         base = log.read()
         tables = [
             _maintain(uri, version, storage)
@@ -75,7 +82,12 @@ def maintain(
         entry = _publish(log, base, name, {table.table: table.version for table in tables}, lease)
         collected = collect_corpus(log, name, cutoff, lease)
     return Maintenance(
-        lake=log.layout.lake, corpus=name, tables=tuple(tables), catalog_entry=entry, collected=collected
+        lake=log.layout.lake,
+        corpus=name,
+        tables=tuple(tables),
+        catalog_entry=entry,
+        collected=collected,
+        erasure=erasure,
     )
 
 

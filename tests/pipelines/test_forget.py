@@ -232,6 +232,19 @@ def test_a_night_between_the_kill_and_the_second_attempt_does_not_bring_it_back(
     assert {row["uri"] for row in worn.rows()["assets"]} == {f"s/{n}.txt" for n in "abcdefg"}
 
 
+def test_maintenance_finishes_what_was_cut_short(worn: Worn) -> None:
+    before = worn.rows()
+    with pytest.MonkeyPatch.context() as patch:
+        die_before(patch, 12)
+        with pytest.raises(Killed):
+            forget(worn.lake, CORPUS, [GONE])
+    done = maintain(worn.lake, CORPUS)
+    assert done.erasure is not None
+    assert_gone(worn)
+    assert worn.rows() == rest(before)
+    assert maintain(worn.lake, CORPUS).erasure is None
+
+
 def test_the_dead_run_of_others_continues_after_it(worn: Worn) -> None:
     tonight = {**texts(*"abcde"), **texts("b", version="two"), "s/broken.txt": "bad"}
     forget(worn.lake, CORPUS, [GONE])
