@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import botocore.exceptions
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_before_delay
@@ -139,14 +139,17 @@ def fault_of(error: BaseException) -> Fault:
 
 def code_of(error: BaseException) -> str | None:
     """S3's own code of an error, if S3 has answered at all."""
-    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
-    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    code = _response(error).get("Error", {}).get("Code")
     return str(code) if code else None
 
 
 def _status(error: BaseException) -> int:
-    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
-    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return int(_response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _response(error: BaseException) -> dict[str, Any]:
+    found = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
+    return found if isinstance(found, dict) else {}
 
 
 async def tried(config: StorageConfig, uri: str, request: Callable[[], Awaitable[T]]) -> T:
@@ -173,7 +176,7 @@ def final(error: BaseException, uri: str, tries: int = 1) -> StorageFault:
         return error
     fault, code = fault_of(error), code_of(error)
     kind = {Fault.MISSING: MissingObject, Fault.DENIED: DeniedObject}.get(fault, StorageFault)
-    detail = str(error).partition("operation: ")[2] or str(error) or "no reason given"
+    detail = _response(error).get("Error", {}).get("Message") or str(error) or "no reason given"
     why = f"{code or type(error).__name__}: {one_line(detail)}"
     return kind(fault, uri, why + (f" ({tries} tries)" if tries > 1 else ""))
 

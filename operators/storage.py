@@ -131,14 +131,13 @@ class Storage:
     @property
     def endpoint_url(self) -> str | None:
         """The S3 endpoint: the config's, else the AWS environment's."""
-        env = os.environ
-        return self.config.endpoint_url or env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
+        found = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        return self.config.endpoint_url or found
 
     @property
     def region(self) -> str | None:
         """The S3 region: the config's, else the AWS environment's; botocore alone ignores `AWS_REGION`."""
-        env = os.environ
-        return self.config.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
+        return self.config.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
 
     def filesystem(self, uri: str) -> tuple[AbstractFileSystem, str]:
         """The fsspec filesystem of a URI and the path in it; botocore tries its requests again."""
@@ -150,7 +149,7 @@ class Storage:
 
     def s3(self) -> S3:
         """The S3 endpoint, for many requests at a time."""
-        from operators.s3 import S3
+        from operators.s3 import S3  # takes a second to import
 
         return S3(self._filesystem(1), self.config)
 
@@ -277,19 +276,20 @@ def explained(uri: str, kind: type[EmbedlakeError]) -> Iterator[None]:
 
 def explain(error: BaseException, uri: str, kind: type[EmbedlakeError]) -> EmbedlakeError:
     """One line for a person from what storage raised: which object, what is wrong, the way out."""
-    text, fault = one_line(str(error)), fault_of(error)
+    fault, text = fault_of(error), one_line(f"{type(error).__name__}: {error}")
+    if isinstance(error, StorageFault):
+        uri, text = error.uri, error.why
     if isinstance(error, NotAFile):
-        return kind(text)
+        return kind(f"{uri}: {text}")
     if fault is Fault.MISSING or "NoSuchBucket" in text or "NoSuchKey" in text:
-        bucket = uri[5:].split("/", 1)[0]
-        hint = f" (is the bucket name '{bucket}' right?)" if scheme(uri) == "s3" else ""
+        hint = f" (is the bucket name '{uri[5:].split('/', 1)[0]}' right?)" if scheme(uri) == "s3" else ""
         return kind(f"not found: {uri}{hint}")
     code = code_of(error) or next((c for c in CREDENTIAL_CODES if c in text), None)
     if code in CREDENTIAL_CODES:
         return kind(f"access denied: {uri} ({code}): {remedy(str(code))}")
     if fault is Fault.CREDENTIALS or "credentials" in text.lower():
         return kind(
-            f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE ({text})"
+            f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and its secret, or AWS_PROFILE ({text})"
         )
     if fault is Fault.DENIED or any(word in text for word in ("Forbidden", "AccessDenied", "Access Denied")):
         return kind(f"access denied: {uri} (check what these credentials may do, or the file's mode)")
@@ -297,4 +297,4 @@ def explain(error: BaseException, uri: str, kind: type[EmbedlakeError]) -> Embed
         return kind(f"cannot reach the storage of {uri} (check AWS_ENDPOINT_URL): {text[:200]}")
     if fault is Fault.TRANSIENT:
         return kind(f"the storage of {uri} does not answer as it should, run the same command again: {text}")
-    return kind(text if uri in text else f"{uri}: {type(error).__name__}: {text}")
+    return kind(f"{uri}: {text}")

@@ -145,7 +145,8 @@ class _Run:
     def _embed(self) -> tuple[Ran, int]:
         """Run what no earlier attempt has staged; also how many segments one had."""
         job, receipts = self.job, self.ledger.receipts(self.run_id)
-        earlier = Attempts(receipts.read_all())
+        with explained(self.lake, LakeError):
+            earlier = Attempts(receipts.read_all())
         resumed = earlier.staged().height
         work, staged = earlier.remaining(self.plan.work)
         if not work.num_rows:

@@ -20,6 +20,7 @@ from operators.embed import EmbedSegments
 from operators.model.contract import ModelSpec
 from operators.read import ReadAssets
 from operators.stage import StageRows
+from pipelines.failures import explained_workers
 from pipelines.progress import Progress, Snapshot
 from schemas.config import RunConfig
 from schemas.errors import UsageError
@@ -219,7 +220,7 @@ class Dataflow:
         staged = self._dataset(list(shards), resources, meter)
         seconds = None if gpu_hours is None else gpu_hours * 3600 / resources.actors
         started = time.monotonic()
-        with _watched(meter, assets, progress):
+        with _watched(meter, assets, progress), explained_workers(self.stage.table.uri):
             for _ in staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 if seconds is not None and time.monotonic() - started > seconds:
                     return Ran(resources.actors, budget_spent=True)
