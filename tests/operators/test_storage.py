@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import pickle
 import stat
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from jobs.demo.server import S3Server
+from operators.faults import DeniedObject, Fault, MissingObject, StorageFault, one_line
+from operators.lake.tables import Table
 from operators.storage import Storage, check_lake_uri, explained, is_within, join, normalize, parent
 from schemas.config import StorageConfig
 from schemas.errors import LakeError, UsageError
+from tests.faulty import INTERNAL, LOST, RESET, SLOW_DOWN, TRUNCATED, FaultyProxy
+from tests.operators.sources.canned import Answer, canned, refusal
 
 
 @pytest.mark.parametrize("uri", ["", "  "])
@@ -127,32 +135,162 @@ def test_the_region_reaches_botocore_and_lance(
     assert (storage.lance_options("s3://b") or {})["aws_region"] == region
 
 
-class _Conflict(BaseHTTPRequestHandler):
-    """Answers every PUT as AWS does when a racing conditional write is under way."""
-
-    protocol_version = "HTTP/1.1"  # else the client waits for an answer to its Expect
-
-    def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        body = b"<Error><Code>ConditionalRequestConflict</Code><Message>conflict</Message></Error>"
-        self.send_response(409)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A key pair in the environment; the secret is returned. Sessions of another test's keys are forgotten."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret := "s3cr3t/with+signs")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield secret
+    Storage().filesystem("s3://x")[0].clear_instance_cache()
 
 
-def test_a_conditional_write_that_lost_the_race_on_aws_did_not_create(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.usefixtures("keys")
+def test_a_conditional_write_that_lost_the_race_on_aws_did_not_create() -> None:
+    racing = refusal(409, "ConditionalRequestConflict")
+    with canned(lambda *_: racing) as server:
+        assert server.storage(attempts=2).put_if_absent("s3://bucket/one", b"x") is False
+    assert [method for method, _ in server.asked] == ["PUT", "PUT", "GET", "GET"]
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_conditional_write_beside_a_delete_is_tried_again() -> None:
+    answers = iter([refusal(409, "ConditionalRequestConflict"), Answer(200, b"", {"ETag": '"x"'})])
+    with canned(lambda *_: next(answers)) as server:
+        assert server.storage().put_if_absent("s3://bucket/one", b"x") is True
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(
+    "answer", [refusal(503, "SlowDown"), refusal(500, "InternalError"), Answer(502, b"?")]
+)
+def test_a_request_is_tried_as_often_as_the_config_says(answer: Answer) -> None:
+    with canned(lambda *_: answer) as server, pytest.raises(StorageFault, match=r"\(3 tries\)") as error:
+        server.storage(attempts=3).read("s3://bucket/one")
+    assert error.value.fault is Fault.TRANSIENT
+    assert len(server.asked) == 3
+
+
+@pytest.mark.usefixtures("keys")
+def test_no_try_starts_when_the_seconds_are_over() -> None:
+    with canned(lambda *_: refusal(503, "SlowDown")) as server, pytest.raises(StorageFault):
+        server.storage(attempts=9, retry_seconds=1e-6).read("s3://bucket/one")
+    assert len(server.asked) == 1
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("answer", [refusal(404, "NoSuchKey"), refusal(403, "AccessDenied")])
+def test_what_another_try_would_not_mend_is_asked_once(answer: Answer) -> None:
+    with canned(lambda *_: answer) as server, pytest.raises((FileNotFoundError, PermissionError)):
+        server.storage().read("s3://bucket/one")
+    assert len(server.asked) == 1
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_server_that_does_not_answer_is_given_up() -> None:
+    done = threading.Event()
+
+    def silent(method: str, path: str) -> Answer:
+        done.wait(20)
+        return Answer(200, b"")
+
+    with canned(silent) as server:
+        with pytest.raises(StorageFault) as error:
+            server.storage(attempts=2, timeout_seconds=0.3).read("s3://bucket/one")
+        done.set()
+    assert error.value.fault is Fault.TRANSIENT
+    assert len(server.asked) == 2
+
+
+@pytest.mark.usefixtures("keys")
+def test_lance_tries_each_of_its_requests_as_often_as_the_config_says() -> None:
+    asked = []
+    for attempts in (1, 2):
+        with canned(lambda *_: refusal(503, "SlowDown")) as server, pytest.raises(LakeError):
+            Table("s3://bucket/t.lance", server.storage(attempts=attempts)).open()
+        asked.append(len(server.asked))
+    assert asked[1] == 2 * asked[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("ExpiredToken", 400, "have expired: renew them and run the same command again"),
+        ("InvalidAccessKeyId", 403, "check AWS_ACCESS_KEY_ID"),
+        ("SignatureDoesNotMatch", 403, "AWS_SECRET_ACCESS_KEY"),
+        ("RequestTimeTooSkewed", 403, "clock is wrong"),
+    ],
+)
+def test_refused_credentials_are_one_line_that_names_the_object_and_the_way_out(
+    keys: str, code: str, status: int, said: str
 ) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Conflict) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        endpoint = f"http://127.0.0.1:{server.server_port}"
-        storage = Storage(StorageConfig(endpoint_url=endpoint, region="us-east-1"))
-        assert storage.put_if_absent("s3://bucket/one", b"x") is False
-        server.shutdown()
+    echo = f"your key AKIDEXAMPLE, your secret {keys}"
+    with canned(lambda *_: refusal(status, code, echo)) as server:
+        storage = server.storage()
+        with pytest.raises(LakeError) as error, explained("s3://bucket/lake", LakeError):
+            storage.read("s3://bucket/lake/catalog/1.json")
+    assert "s3://bucket/lake/catalog/1.json" in str(error.value)
+    assert code in str(error.value)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert keys not in str(error.value)
+    assert len(server.asked) == 1
+
+
+@given(before=st.text(max_size=60), after=st.text(max_size=60))
+def test_no_message_holds_a_secret(before: str, after: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG")
+        patch.setenv("AWS_SESSION_TOKEN", "FwoGZXIvYXdzEBYaD")
+        for text in (
+            f"{before}wJalrXUtnFEMI/K7MDENG{after}",
+            f"{before} token FwoGZXIvYXdzEBYaD{after}",
+            f"{before} https://b/k?X-Amz-Signature=5d672d79c1&X-Amz-Security-Token=IQoJb3Jp {after}",
+            f"{before} https://user:hunter2secret@proxy:8080/ {after}",
+            f"{before} <SignatureProvided>5d672d79c1</SignatureProvided> {after}",
+        ):
+            line = one_line(text)
+            for secret in ("wJalrXUtnFEMI", "FwoGZXIvYXdz", "5d672d79c1", "IQoJb3Jp", "hunter2secret"):
+                assert secret not in line
+            assert "\n" not in line
+
+
+def test_a_fault_keeps_its_kind_on_its_way_between_processes() -> None:
+    for kind in (StorageFault, MissingObject, DeniedObject):
+        fault = pickle.loads(pickle.dumps(kind(Fault.CHANGED, "s3://b/k", "why")))
+        assert type(fault) is kind
+        assert (fault.fault, fault.uri, fault.why, str(fault)) == (
+            Fault.CHANGED,
+            "s3://b/k",
+            "why",
+            "s3://b/k: why",
+        )
+
+
+@pytest.mark.parametrize("kind", [LOST, RESET, TRUNCATED, SLOW_DOWN])
+def test_a_creation_whose_answer_is_lost_is_the_creator_s_and_nobody_else_s(
+    s3_environment: S3Server, bucket: str, kind: str
+) -> None:
+    uri = f"s3://{bucket}/lease"
+    with FaultyProxy(s3_environment.endpoint, seed=1, rate=1, kinds=(kind,), most_in_a_row=2) as proxy:
+        storage = Storage(StorageConfig(endpoint_url=proxy.url))
+        assert storage.put_if_absent(uri, b"first")
+        assert not storage.put_if_absent(uri, b"second")
+    assert proxy.injected["PUT", kind] == 4
+    assert Storage().read(uri) == b"first"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_writers_that_race_on_a_faulty_s3_one_creates(
+    s3_environment: S3Server, bucket: str, seed: int
+) -> None:
+    with FaultyProxy(s3_environment.endpoint, seed=seed, rate=0.4, kinds=(LOST, RESET, INTERNAL)) as proxy:
+        storage = Storage(StorageConfig(endpoint_url=proxy.url))
+        for race in range(4):
+            uri = f"s3://{bucket}/{race}"
+            bodies = [f"writer {n}".encode() for n in range(8)]
+            with ThreadPoolExecutor(len(bodies)) as pool:
+                won = list(pool.map(storage.put_if_absent, [uri] * len(bodies), bodies))
+            assert won.count(True) == 1
+            assert Storage().read(uri) == bodies[won.index(True)]
+    assert proxy.injected["PUT", LOST]

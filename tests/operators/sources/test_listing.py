@@ -12,11 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.demo.server import S3Server
 from operators.sources.fetch import Fetcher, Wanted
-from operators.sources.listing import Listed, list_source
+from operators.sources.listing import Listed, list_source, list_sources
 from operators.storage import Storage, join
+from schemas.config import StorageConfig
 from schemas.errors import AssetError, ErrorCode, SourceError, UsageError
 from schemas.tables import LISTING
+from tests.faulty import FaultyProxy
 
 
 def fill(place: str, files: dict[str, bytes]) -> None:
@@ -219,3 +222,54 @@ def test_objects_outside_the_grants_stay_listed_and_unread(tmp_path: Path) -> No
     table = list_source(str(tmp_path / "m" / "m.csv"), Storage()).table
     assert table["uri"].to_pylist() == ["/etc/passwd", "http://169.254.169.254/latest"]
     assert table["size"].to_pylist() == [None, None]
+
+
+def test_pipes_and_sockets_in_a_folder_are_no_assets_and_in_a_manifest_one_quarantined_row(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.txt").write_text("a")
+    assert [Path(u).name for u in list_source(str(tmp_path), Storage()).table["uri"].to_pylist()] == ["a.txt"]
+    (tmp_path / "m.csv").write_text("uri\na.txt\npipe\n")
+    listed = list_source(str(tmp_path / "m.csv"), Storage())
+    assert listed.table["size"].to_pylist() == [1, None]
+    assert found_codes(listed) == {"pipe": ErrorCode.NOT_FOUND}
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.csv", "pipe.parquet"])
+def test_a_pipe_as_a_source_is_one_line_and_does_not_block(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match=f"{name}: a folder, pipe, socket or device, not a file"):
+        list_source(str(tmp_path / name), Storage())
+
+
+def test_a_folder_is_listed_by_path(tmp_path: Path) -> None:
+    names = ["a.txt", "a/1", "a-b", "a/b/2", "b", "a!/3", "é", "z z/4"]
+    fill(str(tmp_path), dict.fromkeys(names, b"x"))
+    found = [
+        uri.removeprefix(f"{tmp_path}/")
+        for uri in list_source(str(tmp_path), Storage()).table["uri"].to_pylist()
+    ]
+    assert found == sorted(names)
+
+
+def test_several_sources_are_listed_in_their_order(place: str) -> None:
+    for name in "cab":
+        fill(place, {f"{name}/x.txt": name.encode()})
+    sources = [join(place, name) for name in "cab"]
+    assert [one.source for one in list_sources(sources, Storage())] == sources
+    with pytest.raises(SourceError, match="absent"):
+        list_sources([*sources, join(place, "absent")], Storage())
+
+
+def test_a_manifest_without_sizes_looks_at_its_objects_on_a_faulty_s3(
+    s3_environment: S3Server, bucket: str
+) -> None:
+    place = f"s3://{bucket}/in"
+    fill(place, {f"{n}.txt": b"x" * n for n in range(40)})
+    fill(place, {"m.csv": "\n".join(["uri", *(f"{n}.txt" for n in range(40))]).encode()})
+    with FaultyProxy(s3_environment.endpoint, seed=3, rate=0.3) as proxy:
+        storage = Storage(StorageConfig(endpoint_url=proxy.url))
+        listed = list_source(join(place, "m.csv"), storage)
+    assert listed.table["size"].to_pylist() == list(range(40))
+    assert sum(n for (method, _), n in proxy.injected.items() if method == "HEAD") > 3
