@@ -11,6 +11,9 @@ from torch import nn
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.soft import SoftTokens
 
+_EVENNESS = 0.5
+"""The power of a probability that weighs best before training: what is less likely counts more than its share."""
+_LEAST = 1e-9
 _PIECES = 3
 """Word pieces that one token of the audio tower becomes at most."""
 
@@ -29,6 +32,7 @@ class AudioTokens(nn.Module):
         super().__init__()
         self.candidates, self.most = config.audio_candidates, config.audio_tokens
         self.width = config.audio_dim - 2 * config.audio_candidates
+        self.evenness = nn.Parameter(torch.tensor(_EVENNESS))
         self.norm = nn.LayerNorm(self.width)
         self.beyond = nn.Sequential(
             nn.Linear(self.width, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.hidden)
@@ -55,8 +59,9 @@ class AudioTokens(nn.Module):
             return []
         rows = torch.cat(list(features))
         state, numbers, belief = torch.split(rows, [self.width, self.candidates, self.candidates], 1)
-        total = belief.sum(1, keepdim=True)
-        spoken = total[:, 0] > 0
+        spoken = belief.sum(1) > 0
+        weights = belief.clamp(min=_LEAST).pow(self.evenness) * (belief > 0)
+        weights = weights / weights.sum(1, keepdim=True).clamp(min=_LEAST)
         pieces = self.pieces[numbers.long()].long()
         counts = (pieces >= 0).sum(2)
         tokens = torch.where(spoken, counts[:, 0], 1)
@@ -64,7 +69,7 @@ class AudioTokens(nn.Module):
         place = torch.arange(len(row), device=rows.device) - (tokens.cumsum(0) - tokens)[row]
         soft = torch.where(
             spoken[row, None],
-            self._words(pieces[row], counts[row], place, (belief / total.clamp(min=1e-6))[row], words)
+            self._words(pieces[row], counts[row], place, weights[row], words)
             + self.beyond(self.norm(state))[row],
             self.fallback(state)[row],
         )
