@@ -15,7 +15,7 @@ from operators.lake.log import CatalogLog
 from operators.model.contract import ModelSpec
 from operators.read import ReadAssets
 from operators.sources.fetch import Fetcher
-from operators.sources.listing import Listed, list_source
+from operators.sources.listing import Listed, list_sources
 from operators.stage import StageRows
 from operators.storage import Storage, check_lake_uri, explained
 from pipelines.engine import Dataflow, Ran, cluster
@@ -87,7 +87,7 @@ class EmbedJob:
 
     def _list(self, lake: str) -> list[Listed]:
         self.progress.phase("list", ", ".join(self.sources))
-        return [list_source(source, self.storage, self.allow, lake) for source in self.sources]
+        return list_sources(self.sources, self.storage, self.allow, lake)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.read import ReadAssets
 from operators.sources.fetch import Fetcher
-from operators.sources.listing import Listed, list_source
+from operators.sources.listing import Listed, list_sources
 from operators.storage import check_lake_uri, explained
 from pipelines.census import SAMPLE, SAMPLE_BYTES, SAMPLE_SECONDS, Sampler, ignore
 from pipelines.embed import EmbedJob
@@ -60,7 +60,7 @@ class PlanJob:
             check_space(reader.catalog, job.corpus, job.space, lake)
             assets = self._assets(reader)
         job.progress.phase("list", ", ".join(job.sources))
-        listed = [list_source(source, job.storage, job.allow, lake) for source in job.sources]
+        listed = list_sources(job.sources, job.storage, job.allow, lake)
         listing = combine([one.table for one in listed])
         forgotten = forgotten_mask(lake, job.corpus, pl.Series(listing["uri"]), job.storage)
         plan = diff(listing, assets, [one.source for one in listed], job.selection, forgotten)
