@@ -201,11 +201,16 @@ _SECRETS = (
 )
 
 
-def one_line(text: str, length: int = 300) -> str:
-    """A library's message on one line, at most `length` characters, with keys, signatures and tokens struck out."""
+def redacted(text: str) -> str:
+    """A text with keys, signatures and tokens struck out."""
     for name in _SECRET_VARIABLES:
         if len(secret := os.environ.get(name, "")) >= 4:
             text = text.replace(secret, "***")
     for pattern in _SECRETS:
         text = pattern.sub(r"\1***", text)
-    return " ".join(text.split())[:length]
+    return text
+
+
+def one_line(text: str, length: int = 300) -> str:
+    """A library's message on one line, at most `length` characters and without a secret."""
+    return " ".join(redacted(text).split())[:length]

@@ -8,12 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from operators.faults import redacted
 from operators.storage import Storage, explained
 from schemas.errors import LakeError
 
 LOGGER = logging.getLogger("embedlake")
 _RAY = ("ray", "ray.data")
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _Formatter(logging.Formatter):
+    """Libraries' messages and tracebacks, without keys and tokens."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 @contextmanager
@@ -27,7 +35,7 @@ def run_log(storage: Storage, uri: str) -> Iterator[None]:
         path = Path(folder) / "run.log"
         handler = logging.FileHandler(path)
         handler.setLevel(logging.INFO)
-        handler.setFormatter(logging.Formatter(_FORMAT))
+        handler.setFormatter(_Formatter(_FORMAT))
         loggers = [LOGGER, *(logging.getLogger(name) for name in _RAY)]
         LOGGER.setLevel(logging.INFO)
         for logger in loggers:

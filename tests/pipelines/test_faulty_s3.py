@@ -13,6 +13,7 @@ from jobs.demo.server import S3Server
 from operators.storage import Storage, join
 from pipelines.embed import EmbedJob
 from pipelines.reader import LakeReader
+from pipelines.runlog import run_log
 from pipelines.sql import query
 from schemas.config import Policy, RunConfig, StorageConfig
 from schemas.errors import EmbedlakeError, SourceError
@@ -157,6 +158,18 @@ def test_credentials_that_expire_in_the_middle_end_the_run_in_one_line(bucket: s
     assert "\n" not in str(error.value)
     assert not published(lake)
     assert job(source, lake, Storage()).run().counts.embedded == 24
+
+
+def test_a_run_s_log_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG")
+    url = "https://b/k?X-Amz-Credential=AKID&X-Amz-Signature=5d672d79c1"
+    refusal = OSError(f"refused: {url} wJalrXUtnFEMI/K7MDENG")
+    with pytest.raises(OSError, match="refused"), run_log(Storage(), f"{tmp_path}/run.log"):
+        raise refusal
+    log = (tmp_path / "run.log").read_text()
+    assert "refused: https://b/k?X-Amz-Credential=***" in log
+    assert "wJalr" not in log
+    assert "5d672d79c1" not in log
 
 
 def texts(bucket: str) -> str:
