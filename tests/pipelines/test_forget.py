@@ -56,7 +56,12 @@ def quarantined(worn: Worn) -> bytes:
 
 
 @pytest.fixture
-def worn(place: str) -> Worn:
+def worn(tmp_path: Path) -> Worn:
+    return in_use(str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def worn_anywhere(place: str) -> Worn:
     return in_use(join(place, "lake"))
 
 
@@ -92,7 +97,8 @@ def rest(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]
     return {name: [row for row in found if row["uri"] != GONE] for name, found in rows.items()}
 
 
-def test_no_file_of_the_lake_holds_anything_of_it_and_the_rest_is_as_before(worn: Worn) -> None:
+def test_no_file_of_the_lake_holds_anything_of_it_and_the_rest_is_as_before(worn_anywhere: Worn) -> None:
+    worn = worn_anywhere
     before = worn.rows()
     assert names(worn, *[f for f in worn.files("runs") if f.endswith("quarantined.parquet")], GONE)
     done = forget(worn.lake, CORPUS, [GONE])
@@ -106,7 +112,8 @@ def test_no_file_of_the_lake_holds_anything_of_it_and_the_rest_is_as_before(worn
     assert (change.assets, change.segments) == (1, 2)
 
 
-def test_it_does_not_come_back_until_it_is_allowed_to(worn: Worn) -> None:
+def test_it_does_not_come_back_until_it_is_allowed_to(worn_anywhere: Worn) -> None:
+    worn = worn_anywhere
     forget(worn.lake, CORPUS, [GONE])
     tonight = {**texts(*"abcdef"), GONE: NEW}
     worn.night(tonight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +19,9 @@ from schemas.errors import ConflictError, LakeError, UsageError
 from tests.pipelines.wear import CORPUS, SPACE, Death, Worn, polled, texts
 
 
-@pytest.fixture
-def worn(place: str) -> Worn:
+def in_use(lake: str) -> Worn:
     """Three nights: new assets, changed ones, deleted ones."""
-    made = Worn(join(place, "lake"))
+    made = Worn(lake)
     first = texts(*"abcdefgh")
     made.night({**first, "s/broken.txt": "bad"})
     made.night({**first, **texts("b", "c", version="two"), "s/broken.txt": "bad"})
@@ -29,7 +29,13 @@ def worn(place: str) -> Worn:
     return made
 
 
-def test_rows_are_the_same_in_fewer_fragments_and_readers_move_in_one_entry(worn: Worn) -> None:
+@pytest.fixture
+def worn(tmp_path: Path) -> Worn:
+    return in_use(str(tmp_path / "lake"))
+
+
+def test_rows_are_the_same_in_fewer_fragments_and_readers_move_in_one_entry(place: str) -> None:
+    worn = in_use(join(place, "lake"))
     before, number = worn.rows(), worn.log().read().number
     earlier = LakeReader.open(worn.lake)
     done = maintain(worn.lake, CORPUS)
