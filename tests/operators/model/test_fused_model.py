@@ -225,3 +225,14 @@ def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
     (tmp_path / "fused.json").write_text('{"hidden": 5}')
     with pytest.raises(ModelError, match=r"fused\.json"):
         resolve(str(tmp_path))
+
+
+def test_half_precision_arithmetic_gives_about_the_same_vectors(
+    spec: FusedSpec, engine: FusedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = embed(spec, engine, mixed(spec))
+    monkeypatch.setattr("operators.model.fused.engine.weights_dtype", lambda _: torch.bfloat16)
+    rough = embed(spec, engine, mixed(spec))
+    assert rough.dtype == np.float32
+    assert not np.array_equal(exact, rough)
+    assert np.all((exact * rough).sum(1) > 0.98), (exact * rough).sum(1)
