@@ -24,9 +24,12 @@ from pipelines.plan import DIFFED, Plan, diff
 from pipelines.rates import Trial, measured
 from pipelines.reader import LakeReader
 from schemas.catalog import check_corpus_name
-from schemas.errors import CoverageError, LakeError
+from schemas.errors import CoverageError, ErrorCode, LakeError
 from schemas.forecast import Census, Cost, Forecast, Rates, Skipped
 from schemas.tables import ASSETS, QUARANTINED
+
+_NOT_COUNTED = (ErrorCode.UNSUPPORTED, ErrorCode.MODALITY)
+"""What a run's coverage leaves out too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +134,14 @@ class PlanJob:
 
     def _warnings(self, plan: Plan, assets: pa.Table, census: Census, cost: Cost | None) -> Iterator[str]:
         """What would keep the run from publishing all of it."""
-        budget = self.job.policy.budget_gpu_hours
+        budget, floor = self.job.policy.budget_gpu_hours, self.job.policy.coverage_floor
         try:
             Outcome(plan, None, pl.DataFrame(pl.from_arrow(assets))).check_deletions(self.job.policy)
         except CoverageError as error:
             yield str(error)
+        lost = sum(e.value for code, e in census.quarantined.items() if code not in _NOT_COUNTED)
+        if lost > (1 - floor) * census.assets:
+            yield f"about {lost:.0f} assets would fail: over what --coverage-floor {floor:g} lets a run publish with"
         if budget is not None and cost is not None and cost.actor_hours.value > budget:
             share = budget / cost.actor_hours.value
             yield f"the budget of {budget:g} actor-hours is enough for about {share:.0%}; later runs do the rest"

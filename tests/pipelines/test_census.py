@@ -68,6 +68,8 @@ def test_the_estimate_holds_what_embed_then_does(tmp_path: Path) -> None:
     broken = census.quarantined[ErrorCode.CORRUPT]
     assert broken.low <= counts.quarantined <= broken.high
     assert (forecast.rates, forecast.cost) == (None, None), "no run has measured a rate yet"
+    (warning,) = forecast.warnings
+    assert "assets would fail: over what --coverage-floor 0.98 lets" in warning
 
     Storage().put(f"{source}/new.txt", b"a few more words")
     again = planned.run()
