@@ -306,6 +306,7 @@ SURFACE = {
                "--where", "--width"],
     "sql": ["--json", "--lake"],
     "status": ["--json", "--lake"],
+    "train": ["--data", "--device", "--json", "--recipe", "--resume", "--threads", "--to"],
 }  # fmt: skip
 
 
