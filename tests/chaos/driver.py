@@ -15,7 +15,7 @@ from tests.models.counting import CountingSpec
 
 BLOCK_ROWS = 16
 CONFIG = RunConfig(actors=1, block_rows=BLOCK_ROWS, shard_assets=8)
-SECONDS_PER_INPUT = 0.01
+SECONDS_PER_INPUT = 0.02
 
 
 def job(source: str, lake: str, ledger: str) -> EmbedJob:
