@@ -118,7 +118,7 @@ class FusedNetwork(nn.Module):
             if piece.kind is PartKind.TOKENS:
                 found: torch.Tensor = words(piece.data)
                 return found
-            return self._bounded(piece, next(soft[piece.kind]))
+            return self.between(piece.kind, next(soft[piece.kind]), piece.at_ms)
 
         return [torch.cat([embed(piece) for piece in pieces]) for pieces in inputs]
 
@@ -133,12 +133,12 @@ class FusedNetwork(nn.Module):
         seen: list[torch.Tensor] = self.vision(features)
         return seen
 
-    def _bounded(self, piece: Piece, soft: torch.Tensor) -> torch.Tensor:
-        """Soft tokens between the boundary tokens of their kind, the first of which carries the moment."""
-        start, end = _MARKERS[piece.kind]
+    def between(self, kind: PartKind, soft: torch.Tensor, at_ms: int | None = None) -> torch.Tensor:
+        """Soft tokens `[tokens, hidden]` between the boundary tokens of their kind; the first carries the moment."""
+        start, end = _MARKERS[kind]
         first, last = self.markers.weight[start], self.markers.weight[end]
-        if piece.at_ms is not None:
-            first = first + self.clock(time_code(piece.at_ms, soft))
+        if at_ms is not None:
+            first = first + self.clock(time_code(at_ms, soft))
         return torch.cat([first[None], soft, last[None]])
 
     def save(self, folder: Path, *, packed: bool = False) -> None:
@@ -146,7 +146,7 @@ class FusedNetwork(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(pack(state) if packed else state, folder / WEIGHTS_FILE)
+        save_file(pack(state, ingredient_state()) if packed else state, folder / WEIGHTS_FILE)
 
 
 def time_code(at_ms: int, like: torch.Tensor) -> torch.Tensor:

@@ -11,37 +11,49 @@ from safetensors.torch import load_file
 from operators.model.composed import ingredients
 
 _FROZEN = ("trunk.embeddings.", "vision.concepts.classifier.")
-_SCALE = ".scale"
+_SCALE, _CHANGE = ".scale", "change:"
 _LARGE = 1 << 16
 _INT8 = 127.0
 
 
-def pack(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What was trained, small: float16, and matrices of 65,536 numbers or more as int8 rows with a scale each."""
+def pack(
+    state: Mapping[str, torch.Tensor], ingredients_: Mapping[str, torch.Tensor] | None = None
+) -> dict[str, torch.Tensor]:
+    """What was trained, small: float16, and matrices of 65,536 numbers or more as int8 rows with a scale each.
+
+    Of a tensor that an ingredient has too, only the change is kept: small numbers, which int8 rows hold well.
+    """
+    known = ingredients_ or {}
     packed: dict[str, torch.Tensor] = {}
     for name, tensor in state.items():
         if name.startswith(_FROZEN):
             continue
-        if not tensor.is_floating_point():
-            packed[name] = tensor.contiguous()
-        elif tensor.ndim == 2 and tensor.numel() >= _LARGE:
-            scale = (tensor.abs().amax(1, keepdim=True).clamp(min=1e-6) / _INT8).half()
-            packed[name] = (tensor / scale.float()).round().clamp(-_INT8, _INT8).to(torch.int8)
-            packed[name + _SCALE] = scale
+        kept = f"{_CHANGE}{name}" if name in known else name
+        value = tensor - known[name] if name in known else tensor
+        if not value.is_floating_point():
+            packed[kept] = value.contiguous()
+        elif value.ndim == 2 and value.numel() >= _LARGE:
+            scale = value.abs().amax(1, keepdim=True).clamp(min=_INT8 * 1e-6) / _INT8
+            packed[kept] = (value / scale).round().clamp(-_INT8, _INT8).to(torch.int8)
+            packed[kept + _SCALE] = scale
         else:
-            packed[name] = tensor.half().contiguous()
+            packed[kept] = value.half().contiguous()
     return packed
 
 
-def unpack(packed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The float32 tensors of a packed or a plain state."""
+def unpack(
+    packed: Mapping[str, torch.Tensor], ingredients_: Mapping[str, torch.Tensor] | None = None
+) -> dict[str, torch.Tensor]:
+    """The float32 tensors of a packed or a plain state; changes need the ingredients that they were taken from."""
     state: dict[str, torch.Tensor] = {}
     for name, tensor in packed.items():
         if name.endswith(_SCALE) and name.removesuffix(_SCALE) in packed:
             continue
         scale = packed.get(name + _SCALE)
         wide = tensor if scale is None and not tensor.is_floating_point() else tensor.float()
-        state[name] = wide if scale is None else wide * scale.float()
+        value = wide if scale is None else wide * scale
+        changed = name.removeprefix(_CHANGE)
+        state[changed] = value if changed == name else value + (ingredients_ or {})[changed]
     return state
 
 
@@ -51,8 +63,11 @@ def load_whole(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         ModelError: an ingredient is missing or another one.
     """
-    state = unpack(load_file(path))
-    return state if any(name.startswith(_FROZEN) for name in state) else {**ingredient_state(), **state}
+    packed = load_file(path)
+    if any(name.startswith(_FROZEN) for name in packed):
+        return unpack(packed)
+    known = ingredient_state()
+    return {**known, **unpack(packed, known)}
 
 
 def ingredient_state() -> dict[str, torch.Tensor]:

@@ -38,7 +38,11 @@ class VisionTokens(nn.Module):
         if not features:
             return []
         seen = torch.stack([f[0] for f in features])
-        return list(torch.cat([self.speaker(self.concepts(seen)), self.rest(seen)[:, None]], 1))
+        return list(self.say(self.concepts(seen), seen))
+
+    def say(self, concepts: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        """Soft tokens `[pictures, picture_tokens, hidden]` of concepts and of the features that they came from."""
+        return torch.cat([self.speaker(concepts), self.rest(seen)[:, None]], 1)
 
 
 class Concepts(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -78,6 +79,14 @@ MAINT_GUIDE = Source(
     use="evaluation",
     note="never trained on",
 )
+IMAGENET_CLASSES = Source(
+    registry="npm",
+    package="@tensorflow-models/mobilenet",
+    version="2.1.1",
+    license="Apache-2.0",
+    use="train",
+    note="names of the 1,000 classes that the vision tower's classifier knows",
+)
 SOURCES = (
     OPENCLIPART_SVG,
     OPENCLIPART_PNG,
@@ -85,6 +94,7 @@ SOURCES = (
     FLUENT_EMOJI,
     CLDR,
     WORDNET,
+    IMAGENET_CLASSES,
     TUXPAINT,
     DEBIAN_REFERENCE,
     MAINT_GUIDE,
@@ -124,3 +134,18 @@ def _run(command: list[str], cwd: Path) -> str:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise SourceError(f"{' '.join(command)} failed: {' '.join(last)}")
     return done.stdout
+
+
+def imagenet_classes(work: Path) -> list[str]:
+    """Names of ImageNet's 1,000 classes in the classifier's order, synonyms parted by commas.
+
+    Raises:
+        SourceError: the package's list is not what it was.
+    """
+    text = (unpack(IMAGENET_CLASSES, work) / "package/dist/imagenet_classes.js").read_text(encoding="utf-8")
+    joined = re.sub(r"""['"]\s*\+\s*['"]""", "", text)
+    found = re.findall(r"""^\s*(\d+): (['"])(.*)\2,?$""", joined, re.MULTILINE)
+    names = {int(number): name.replace("\\'", "'") for number, _, name in found}
+    if sorted(names) != list(range(1_000)):
+        raise SourceError(f"{IMAGENET_CLASSES.package} lists {len(names)} classes, not 1000")
+    return [names[number] for number in range(1_000)]

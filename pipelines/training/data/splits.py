@@ -25,7 +25,16 @@ def _singular(word: str) -> str:
 
 def held_out(noun: str) -> bool:
     """Whether a noun is kept for testing: one of eight, by its digest."""
-    return int(hashlib.md5(noun.encode(), usedforsecurity=False).hexdigest(), 16) % FOLDS == 0
+    return _digest(noun) % FOLDS == 0
+
+
+def fold(name: str, folds: int) -> int:
+    """The fold of a training picture, by its noun and independent of the test split."""
+    return _digest(head_noun(name)) // FOLDS % folds
+
+
+def _digest(noun: str) -> int:
+    return int(hashlib.md5(noun.encode(), usedforsecurity=False).hexdigest(), 16)
 
 
 def split(pictures: Iterable[Picture]) -> tuple[list[Picture], list[Picture]]:

@@ -81,6 +81,8 @@ def test_every_parameter_that_is_not_fitted_learns_from_a_mixed_batch() -> None:
     idle = [n for n, p in fresh.named_parameters() if p.grad is None or not p.grad.any()]
     # A residual network that starts at nothing passes gradient to its last layer only, in the first step.
     assert [n for n in idle if not n.startswith(still)] == [
+        "vision.rest.norm.weight",
+        "vision.rest.norm.bias",
         "vision.rest.network.0.weight",
         "vision.rest.network.0.bias",
     ]
@@ -98,6 +100,13 @@ def test_shipped_file_holds_only_what_was_trained_and_gives_nearly_the_same_vect
     packed = pack(wide.state_dict())
     assert not [n for n in packed if n.startswith(("trunk.embeddings", "vision.concepts.classifier"))]
     assert packed["vision.concepts.duals"].dtype is torch.int8
+    base = {"projection.weight": wide.projection.weight + 1}
+    torch.testing.assert_close(
+        unpack(pack(wide.state_dict(), base), base)["projection.weight"],
+        wide.projection.weight.data,
+        atol=1e-3,
+        rtol=0,
+    )
     again = FusedNetwork(wide.config).eval()
     kept = {n: t for n, t in wide.state_dict().items() if n not in packed}
     again.load_state_dict({**kept, **unpack(packed)})

@@ -1,0 +1,255 @@
+"""A recipe from packages to weights: concepts, speaker, joint stages, soup, and the record of all of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from operators.model.composed import ingredients
+from operators.model.device import pick_device
+from operators.model.fused.config import FusedConfig
+from operators.model.fused.hearing import word_pieces
+from operators.model.fused.network import WEIGHTS_FILE, FusedNetwork, from_ingredients
+from operators.model.tokens import FastTokenizer
+from pipelines.training.data.sound import Heard as SpokenSound
+from pipelines.training.heads import rotation_of
+from pipelines.training.hearing import teach_hearing
+from pipelines.training.joint import Item, Reader, Seen, composed, named_pictures, spoken, text_pairs
+from pipelines.training.prepare import TrainingData, prepare, unfitted_concepts
+from pipelines.training.recipe import JointStage, Recipe
+from pipelines.training.record import RunRecord, StageRecord, versions
+from pipelines.training.sight import fit_concepts, teach_speaker
+from pipelines.training.soup import State, blend, greedy_soup
+from pipelines.training.trainer import Task, Trainer
+from pipelines.training.validate import Validation
+
+Progress = Callable[[str], None]
+_VALIDATION_FOLD = 0
+_UNSEEN = 200
+"""Text pairs and wishes that are kept for validation."""
+_PICTURES = 300
+"""Pictures of the validation fold that are looked at."""
+_EVERY = 50
+
+
+def run_recipe(
+    recipe: Recipe,
+    folder: Path,
+    work: Path,
+    *,
+    device: str | None = None,
+    progress: Progress = lambda _: None,
+    data: TrainingData | None = None,
+) -> RunRecord:
+    """Train by a recipe; what an interrupted run left in `folder` is continued.
+
+    Args:
+        recipe: what to do.
+        folder: gets the weights as shipped, the record, its plot and the checkpoints of the joint stages.
+        work: packages and features; what lies there is not made again.
+        device: as torch names it; the best one by default. On a GPU the trunk runs in bfloat16.
+        progress: is told what happens, in lines.
+        data: instead of what the recipe's data would be.
+
+    Raises:
+        SourceError: a package could not be fetched.
+        ModelError: an ingredient is missing or another one.
+        UsageError: the recipe draws a task that there is no data for, or the folder holds another run.
+    """
+    chosen = pick_device(device, None)
+    folder.mkdir(parents=True, exist_ok=True)
+    progress("data: packages, features, captions")
+    data = data or prepare(recipe.data, work, recipe.seed)
+    run = _Run(recipe, data, folder, chosen, progress)
+    network = run.start()
+    stages = [run.speaker(network)]
+    if data.sounds and recipe.hearing:
+        stages.append(run.hearing(network))
+    seen, folds = unfitted_concepts(data, recipe.sight, recipe.data.folds, network.vision.concepts.classifier)
+    network = network.to(chosen)
+    seen = [Seen(s.concept.to(chosen), s.features.to(chosen)) for s in seen]
+    stages += run.join(network, run.tasks(seen, folds))
+    kept = [i for i, number in enumerate(folds) if number == _VALIDATION_FOLD][:_PICTURES]
+    validation = Validation.of(data, kept, seen, _UNSEEN)
+    soup, scores = run.blend(network, validation)
+    network.cpu().save(folder, packed=True)
+    record = RunRecord(
+        recipe=recipe.model_dump(mode="json"),
+        versions=versions(),
+        stages=tuple(stages),
+        soup=soup,
+        scores=scores,
+    )
+    record.write(folder)
+    return record
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    recipe: Recipe
+    data: TrainingData
+    folder: Path
+    device: torch.device
+    progress: Progress
+
+    def start(self) -> FusedNetwork:
+        """The ingredients, what is fitted in closed form, and a projection onto the texts' principal axes."""
+        recipe, data = self.recipe, self.data
+        network = from_ingredients(FusedConfig(image_anchors=len(data.pictures), widths=recipe.widths))
+        fit_concepts(network.vision.concepts, data.features, data.captions, data.classes, recipe.sight)
+        whisper, trunk = (
+            Tokenizer.from_file(str(i.path())) for i in (ingredients.SPEECH_TOKENIZER, ingredients.TOKENIZER)
+        )
+        with torch.no_grad():
+            network.audio.pieces.copy_(word_pieces(whisper, trunk, network.config.audio_words))
+            network.projection.weight.copy_(rotation_of(data.captions.vectors)[: recipe.widths[0]])
+        return network
+
+    def speaker(self, network: FusedNetwork) -> StageRecord:
+        """Teach the speaker, or read it where an earlier call of this run left it."""
+        kept, began = self.folder / "speaker.pt", time.monotonic()
+        if kept.exists():
+            state = torch.load(kept, weights_only=True)
+            network.load_state_dict(state["learned"], strict=False)
+            return StageRecord.model_validate_json(state["record"])
+
+        def each(step: int, loss: float) -> None:
+            if step % _EVERY == 0:
+                self.progress(f"speaker: step {step} of {self.recipe.sight.steps}, loss {loss:.3f}")
+
+        losses = teach_speaker(network, torch.from_numpy(self.data.captions.vectors), self.recipe.sight, each)
+        record = StageRecord(name="speaker", seconds=time.monotonic() - began, losses=tuple(losses))
+        learned = {
+            name: tensor
+            for name, tensor in network.state_dict().items()
+            if name.startswith(("vision.speaker.", "markers."))
+        }
+        torch.save({"learned": learned, "record": record.model_dump_json()}, kept)
+        return record
+
+    def hearing(self, network: FusedNetwork) -> StageRecord:
+        """Teach the hearing adapter through the trunk as it is; its own checkpoints make it resume."""
+        began = time.monotonic()
+        heard = [SpokenSound(np.asarray(h.rows), text, "") for h, text in self.data.sounds]
+        with torch.no_grad():
+            read = Reader(network, _tokenizer(), remember=False)
+            texts = [text for _, text in self.data.sounds]
+            vectors = torch.cat(
+                [read([(t,) for t in texts[i : i + _EVERY]]) for i in range(0, len(texts), _EVERY)]
+            )
+        losses = teach_hearing(
+            network,
+            heard,
+            vectors,
+            self.folder / "checkpoints/hearing",
+            self.recipe.hearing,
+            self.recipe.seed,
+        )
+        network.requires_grad_(True)
+        self.progress(f"hearing: loss {losses[-1]:.3f}")
+        return StageRecord(name="hearing", seconds=time.monotonic() - began, losses=tuple(losses))
+
+    def tasks(self, seen: Sequence[Seen], folds: Sequence[int]) -> dict[str, Task[Item]]:
+        """Every task that there is data for, without what validation looks at."""
+        data = self.data
+        rows = [i for i, number in enumerate(folds) if number != _VALIDATION_FOLD]
+        pictures = [data.pictures[i] for i in rows]
+        named = [(seen[i], data.pictures[i].name) for i in rows]
+        pairs, wishes = data.pairs[_UNSEEN:], data.wishes[_UNSEEN:]
+        teacher = from_ingredients(FusedConfig()).to(self.device)
+        teacher.projection.weight.data.copy_(rotation_of(data.captions.vectors).to(self.device))
+        teach = Reader(teacher, _tokenizer(), remember=True)
+        tasks = {
+            "picture": named_pictures(pictures, [seen[i] for i in rows]),
+            "picture+words": composed(named, wishes),
+            "text": text_pairs(pairs, lambda texts: teach([(text,) for text in texts])),
+        }
+        if data.sounds:
+            tasks["speech"] = spoken(data.sounds)
+            tasks["speech+words"] = composed(data.sounds, wishes)
+        return tasks
+
+    def join(self, network: FusedNetwork, tasks: dict[str, Task[Item]]) -> list[StageRecord]:
+        """Run the joint stages one after the other, each from where the last one ended."""
+        records = []
+        for number, stage in enumerate(self.recipe.stages):
+            began = time.monotonic()
+            trainer = self._trainer(network, stage, tasks, number)
+            trainer.run([_frozen(network, stage)])
+            self.progress(f"{stage.name}: loss {sum(trainer.losses[-10:]) / len(trainer.losses[-10:]):.3f}")
+            records.append(
+                StageRecord(
+                    name=stage.name,
+                    seconds=time.monotonic() - began,
+                    losses=tuple(trainer.losses),
+                    drawn=tuple(trainer.drawn),
+                )
+            )
+        return records
+
+    def _trainer(
+        self, network: FusedNetwork, stage: JointStage, tasks: dict[str, Task[Item]], number: int
+    ) -> Trainer[Item]:
+        frozen_trunk = bool(stage.learning) and not any("trunk".startswith(p[:5]) for p in stage.learning)
+        return Trainer(
+            network.eval(),
+            Reader(network, _tokenizer(), remember=frozen_trunk),
+            tasks,
+            self.recipe.widths,
+            self.folder / "checkpoints" / stage.name,
+            seed=self.recipe.seed + number,
+            autocast=self.device.type if self.device.type == "cuda" else None,
+        )
+
+    def blend(
+        self, network: FusedNetwork, validation: Validation
+    ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Load the soup of the stages' checkpoints into the network; its weights and every checkpoint's scores."""
+        names = [stage.name for stage in self.recipe.stages]
+        files = [self.folder / "checkpoints" / name / name / WEIGHTS_FILE for name in names]
+        states = [load_file(file, device=str(self.device)) for file in files]
+        known: dict[int, dict[str, float]] = {}
+
+        def score(state: State) -> dict[str, float]:
+            if id(state) not in known:
+                network.load_state_dict(dict(state))
+                known[id(state)] = validation.scores(network, Reader(network, _tokenizer(), remember=False))
+            return known[id(state)]
+
+        scores = {name: score(state) for name, state in zip(names, states, strict=True)}
+        mixtures: list[State] = []
+
+        def mean(state: State) -> float:
+            mixtures.append(state)  # Kept, so that no other state gets its id.
+            return validation.mean(score(state))
+
+        weights = greedy_soup(states, mean, self.recipe.soup)
+        mixed = blend(states, weights)
+        scores["soup"] = score(mixed)
+        network.load_state_dict(mixed)
+        self.progress(
+            f"soup: {dict(zip(names, weights, strict=True))}, score {validation.mean(scores['soup']):.3f}"
+        )
+        return dict(zip(names, weights, strict=True)), scores
+
+
+def _frozen(network: FusedNetwork, stage: JointStage) -> JointStage:
+    """The stage with the names of all that does not learn; word embeddings never do."""
+    frozen = [
+        name
+        for name, _ in network.named_parameters()
+        if name.startswith(("trunk.embeddings.", "vision.concepts."))
+        or (stage.learning and not name.startswith(stage.learning))
+    ]
+    return stage.model_copy(update={"frozen": tuple(frozen)})
+
+
+def _tokenizer() -> FastTokenizer:
+    return FastTokenizer.from_folder(ingredients.TOKENIZER.path().parent)
