@@ -1,8 +1,8 @@
 """A faulty S3: a proxy on loopback in front of a real server that spoils a seeded share of the requests.
 
 It forwards the client's own Host header, which the signature covers, so a client signs for the proxy and the server
-behind it accepts. What it does to a request depends on the seed, the request and how often that came before, not on
-the order in which concurrent requests arrive.
+behind it accepts. Whether a request is spoiled depends on the seed, the request and how often that came before, not on
+the order in which concurrent requests arrive; the kinds of faults take turns, so that a few faults show all.
 """
 
 from __future__ import annotations
@@ -75,7 +75,6 @@ class FaultyProxy:
         self.seed, self.rate, self.kinds, self.chosen = seed, rate, kinds, chosen
         self.most_in_a_row = most_in_a_row
         self.injected: Counter[tuple[str, str]] = Counter()
-        self.requests: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
         self.in_a_row: Counter[str] = Counter()
         self.url = ""
@@ -107,8 +106,8 @@ class FaultyProxy:
 
     def fault(self, method: str, target: str) -> str | None:
         """What is done to this request, if anything."""
-        self.requests[method] += 1
-        request = f"{method} {target.partition('?')[0] if 'uploadId' not in target else target}"
+        below = target.lstrip("/").partition("/")[2]  # buckets of tests have names of chance
+        request = f"{method} {below if 'uploadId' in target else below.partition('?')[0]}"
         self.seen[request] += 1
         dice = random.Random(f"{self.seed} {request} {self.seen[request]}")
         spoiled = self.in_a_row[request] < self.most_in_a_row and self.chosen(method, target)
@@ -116,7 +115,7 @@ class FaultyProxy:
             self.in_a_row[request] = 0
             return None
         self.in_a_row[request] += 1
-        return dice.choice(self.kinds)
+        return self.kinds[sum(self.injected.values()) % len(self.kinds)]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -83,8 +83,7 @@ def test_a_faulty_s3_gives_the_same_table_and_a_second_run_publishes_nothing(
     with FaultyProxy(s3.endpoint, seed=7) as proxy:
         found = run(source, stormy, proxy)
         assert {kind for _, kind in proxy.injected} == set(KINDS)
-        spoiled, requests = sum(proxy.injected.values()), sum(proxy.requests.values())
-        assert spoiled / requests > 0.07
+        assert sum(proxy.injected.values()) > 8
         before = LakeReader.open(stormy).catalog
         again = run(source, stormy, proxy)
     assert found.counts == expected.counts
