@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.reader import LakeReader
 from tests.chaos.corpus import write_corpus
-from tests.chaos.driver import BLOCK_ROWS, FAILPOINTS
+from tests.chaos.driver import BLOCK_ROWS, FAILPOINTS, SECONDS_PER_INPUT
 from tests.chaos.killer import VICTIMS, Run, Victim
 from tests.models.counting import embedded
 
@@ -67,8 +67,7 @@ def killed_and_run_again(calm: Calm, folder: Path, victim: Victim, instant: floa
     started = time.monotonic()
     while run.process.poll() is None and not _due(instant, started, embedded(ledger) / calm.inputs):
         time.sleep(0.005)
-    if instant > 1:
-        time.sleep((instant - 1) * _TAIL_S / _TAIL)
+    time.sleep((instant - 1) * _TAIL_S / _TAIL if instant > 1 else instant * 977 % 1 * _BLOCK_S)
     while run.process.poll() is None and not run.kill(victim):
         time.sleep(0.005)
     status = run.wait()
@@ -84,6 +83,8 @@ def killed_and_run_again(calm: Calm, folder: Path, victim: Victim, instant: floa
 
 _HEAD, _HEAD_S = 0.15, 15.0
 _TAIL, _TAIL_S = 0.15, 2.0
+_BLOCK_S = BLOCK_ROWS * SECONDS_PER_INPUT
+"""The ledger is written as a block begins; the kill falls anywhere in it."""
 
 
 def _due(instant: float, started: float, progress: float) -> bool:
