@@ -10,7 +10,7 @@ import torch
 
 from operators.model.fused.network import FusedNetwork, Piece
 from operators.parts import PartKind
-from pipelines.training.data.sound import Heard
+from pipelines.training.data.sound import NOBODY, Heard
 from pipelines.training.trainer import Pairs, Stage, Task, Trainer
 
 Example = Heard | torch.Tensor
@@ -19,16 +19,30 @@ Example = Heard | torch.Tensor
 STAGES = (
     Stage(
         name="hearing",
-        steps=400,
+        steps=150,
         batch=24,
         chunk=48,
-        rate=5e-4,
-        warmup=30,
-        distill=2.0,
+        rate=2e-4,
+        warmup=20,
+        distill=5.0,
         shares={"speech": 1.0},
     ),
+    Stage(
+        name="unspoken",
+        steps=90,
+        batch=16,
+        chunk=32,
+        rate=1e-3,
+        warmup=5,
+        distill=5.0,
+        shares={"speech": 0.6, "unspoken": 0.4},
+        frozen=("beyond.", "norm.", "evenness"),
+    ),
 )
-"""What the shipped adapter was trained by. A chunk holds a batch's sounds and their transcripts' vectors at once."""
+"""What the shipped adapter was trained by: words first, then what stands for sounds without any.
+
+A chunk holds a batch's sounds and the vectors of their texts at once.
+"""
 
 
 def speech_task(heard: Sequence[Heard], vectors: torch.Tensor) -> Task[Example]:
@@ -36,7 +50,7 @@ def speech_task(heard: Sequence[Heard], vectors: torch.Tensor) -> Task[Example]:
     numbers = {text: number for number, text in enumerate(dict.fromkeys(h.text for h in heard))}
 
     def draw(count: int, rng: random.Random) -> Pairs[Example]:
-        chosen = rng.sample(range(len(heard)), count)
+        chosen = [rng.randrange(len(heard)) for _ in range(count)]
         said = [vectors[i] for i in chosen]
         return Pairs(
             queries=[heard[i] for i in chosen],
@@ -65,7 +79,7 @@ def teach_hearing(
         heard: sounds with what was said in each.
         vectors: the teacher's vectors of the texts, float32 `[sounds, dim]`.
         folder: of the run's checkpoints, which hold the adapter.
-        stages: as the trainer takes them; their task is `speech`.
+        stages: as the trainer takes them, of the tasks `speech` (every sound) and `unspoken` (those of nobody).
         seed: of the order of sounds.
         stop_after: stop after so many steps in all, as an interruption would.
 
@@ -83,10 +97,13 @@ def teach_hearing(
         found = iter(network([[_piece(sound)] for sound in sounds]))
         return torch.stack([next(found) if isinstance(x, Heard) else x for x in inputs])
 
+    tasks = {"speech": speech_task(heard, vectors)}
+    if unspoken := [i for i, sound in enumerate(heard) if sound.voice == NOBODY]:
+        tasks["unspoken"] = speech_task([heard[i] for i in unspoken], vectors[unspoken])
     trainer = Trainer(
         model=network.audio,
         embed=embed,
-        tasks={"speech": speech_task(heard, vectors)},
+        tasks=tasks,
         widths=network.config.widths,
         folder=folder,
         seed=seed,

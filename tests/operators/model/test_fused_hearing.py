@@ -74,11 +74,11 @@ def test_batch_equals_one_by_one_and_is_cut(lengths: list[int]) -> None:
 def test_belief_state_and_words_get_gradients(adapter: AudioTokens) -> None:
     torch.manual_seed(0)
     learning = AudioTokens(CONFIG)
-    torch.nn.init.normal_(learning.beyond[2].weight)
+    torch.nn.init.normal_(learning.beyond[2].get_parameter("weight"))
     words = WORDS.clone().requires_grad_()
     spoken = torch.stack([row((1, 2), (0.6, 0.3)), row((3, 4), (0.5, 0.1))]).requires_grad_()
     silent = torch.stack([row(), row()])
-    torch.cat(learning([spoken, silent], words)).square().sum().backward()
+    torch.cat(learning([spoken, silent], words)).square().sum().backward()  # type: ignore[no-untyped-call]
     assert spoken.grad is not None
     assert spoken.grad[:, :8].any()
     assert spoken.grad[:, 10:].any()

@@ -40,7 +40,7 @@ STAGES = [
 
 
 def tone(seconds: float) -> npt.NDArray[np.int16]:
-    return (8_000 * np.sin(np.arange(int(seconds * RATE)) * 0.3)).astype(np.int16)
+    return np.asarray(8_000 * np.sin(np.arange(int(seconds * RATE)) * 0.3), np.int16)
 
 
 @settings(max_examples=15, deadline=None)
@@ -146,7 +146,8 @@ def spoken() -> list[Heard]:
 def vectors_of(model: FusedNetwork, heard: Sequence[Heard]) -> torch.Tensor:
     ids = [[int(word) for word in h.text.split()] for h in heard]
     with torch.no_grad():
-        return model([[Piece(PartKind.TOKENS, torch.tensor(row))] for row in ids])
+        vectors: torch.Tensor = model([[Piece(PartKind.TOKENS, torch.tensor(row))] for row in ids])
+    return vectors
 
 
 def test_adapter_learns_and_nothing_else_moves(tmp_path: Path) -> None:
@@ -157,6 +158,26 @@ def test_adapter_learns_and_nothing_else_moves(tmp_path: Path) -> None:
     moved = {n for n, value in model.state_dict().items() if not torch.equal(value, before[n])}
     assert moved
     assert all(name.startswith("audio.") for name in moved)
+
+
+def test_sounds_without_words_are_taught_without_unlearning_words(tmp_path: Path) -> None:
+    model = network()
+    drawn = np.random.default_rng(1)
+    rows = [np.pad(drawn.normal(size=(2, 8)), ((0, 0), (0, 4))).astype(np.float32) for _ in range(6)]
+    heard = spoken() + [Heard(row, f"{i % 2} 5", NOBODY) for i, row in enumerate(rows)]
+    stage = STAGES[0].model_copy(
+        update={"shares": {"unspoken": 1.0}, "frozen": ("beyond.", "norm.", "evenness")}
+    )
+    before = model.audio(
+        [torch.from_numpy(h.features) for h in heard], model.trunk.embeddings.word_embeddings.weight
+    )
+    losses = teach_hearing(model, heard, vectors_of(model, heard), tmp_path, [stage])
+    after = model.audio(
+        [torch.from_numpy(h.features) for h in heard], model.trunk.embeddings.word_embeddings.weight
+    )
+    same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert sum(losses[-5:]) < sum(losses[:5])
+    assert same == [h.voice != NOBODY for h in heard]
 
 
 def test_interrupted_training_ends_with_the_same_adapter(tmp_path: Path) -> None:
