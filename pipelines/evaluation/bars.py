@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pipelines.evaluation.report import Bar, Evaluation
 from pipelines.evaluation.retrieval import Measure
 from pipelines.evaluation.systems import AVERAGE, LATE, PARTS
+from pipelines.training.record import RECORD_FILE, RunRecord
 
 _TEXT = 0.97
 _RECALL = {
@@ -40,13 +43,27 @@ def bars(report: Evaluation) -> tuple[Bar, ...]:
     return tuple(found)
 
 
+def soup_bar(folder: Path) -> tuple[Bar, ...]:
+    """The soup's mean validation score over that of its best checkpoint, where the folder keeps the training record."""
+    path = folder / RECORD_FILE
+    if not path.is_file():
+        return ()
+    scores = RunRecord.model_validate_json(path.read_text(encoding="utf-8")).scores
+    means = {name: sum(found.values()) / len(found) for name, found in scores.items() if found}
+    soup = means.pop("soup", None)
+    if soup is None or not means:
+        return ()
+    return (_bar("soup: mean validation score over its best checkpoint", soup / max(means.values()), 1.0),)
+
+
 def _against(report: Evaluation, task: str, other: str, measure: Measure, least: float) -> list[Bar]:
     """The model's measure as a multiple of another system's; more than `least` of it."""
     ours, theirs = report.line(task), report.line(task, other)
     if ours is None or theirs is None:
         return []
     ratio = ours.mean(measure) / max(theirs.mean(measure), 1e-9)
-    return [_bar(f"{task}: {measure} over {other}", ratio, least)]
+    met = ratio >= least if least < 1 else ratio > 1
+    return [Bar(what=f"{task}: {measure} over {other}", value=ratio, least=least, met=met)]
 
 
 def _bar(what: str, value: float, least: float) -> Bar:

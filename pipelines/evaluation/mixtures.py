@@ -23,7 +23,7 @@ from pipelines.evaluation.texts import manuals, page_text
 from pipelines.training.data.pictures import Picture, stamps
 
 _SUBJECTS = 30
-_QUERIES = 300
+_QUERIES = 150
 _PLAIN = re.compile(r"^An? ([a-z]+(?: [a-z]+)?)\.$")
 
 TOPICS = (

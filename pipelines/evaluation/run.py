@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.evaluation.bars import bars
-from pipelines.evaluation.report import Evaluation, Line, kept_widths, line_of
+from pipelines.evaluation.bars import bars, soup_bar
+from pipelines.evaluation.report import Bar, Evaluation, Line, kept_widths, line_of
 from pipelines.evaluation.retrieval import evaluate
 from pipelines.evaluation.sets import SETS, build
 from pipelines.evaluation.systems import Systems
@@ -70,7 +70,16 @@ def evaluate_model(
         notes=notes,
         kept=kept_widths(lines, spec.card.model_id),
     )
-    return report.model_copy(update={"bars": bars(report) if baselines else ()})
+    found = (*bars(report), *_soup(spec)) if baselines else ()
+    return report.model_copy(update={"bars": found})
+
+
+def _soup(spec: ModelSpec) -> tuple[Bar, ...]:
+    from operators.model.fused.spec import WEIGHTS, FusedSpec
+
+    if not isinstance(spec, FusedSpec):
+        return ()
+    return soup_bar(WEIGHTS if spec.source.path is None else Path(spec.source.path))
 
 
 def with_speed(report: Evaluation, spec: ModelSpec, data: Path) -> Evaluation:

@@ -16,7 +16,7 @@ from PIL import Image
 from operators.model.composed import ComposedSpec, ingredients
 from operators.model.composed.engine import ComposedEngine
 from operators.model.composed.prepare import WINDOW
-from operators.model.registry import DEFAULT_MODEL, resolve
+from operators.model.registry import BASELINE_MODEL, resolve
 from operators.parts import Part, PartKind, from_arrow, to_arrow
 from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode, ModelError
@@ -59,7 +59,7 @@ Vectors = npt.NDArray[np.float32]
 
 @pytest.fixture(scope="module")
 def spec() -> ComposedSpec:
-    found = resolve(DEFAULT_MODEL)
+    found = resolve(BASELINE_MODEL)
     assert isinstance(found, ComposedSpec)
     return found
 
