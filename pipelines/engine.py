@@ -39,6 +39,7 @@ _SPARE_CPUS = 2
 _READ_CPUS = 1
 _ACTOR_CPUS = 0.9  # unlike the reads', or Ray fuses both into one serial operator
 _ACTOR_THREADS = 2
+_BLOCKS_AHEAD = 16
 _POLL_SECONDS = 0.3
 
 
@@ -234,6 +235,10 @@ class Dataflow:
         context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = max(self.read.block_bytes, 1 << 20)
+        # Else the reads fill whatever object store there is, and the peak grows with the corpus up to that.
+        context.execution_options.resource_limits = ray.data.ExecutionResources(
+            object_store_memory=_BLOCKS_AHEAD * context.target_max_block_size * max(resources.actors, cores())
+        )
         pool: dict[str, Any] = (
             {"num_gpus": 1, "num_cpus": _ACTOR_CPUS} if resources.gpu else {"num_cpus": _ACTOR_CPUS}
         )
