@@ -45,7 +45,9 @@ class FusedConfig(Frozen):
         if self.hidden % self.heads:
             raise ValueError(f"hidden {self.hidden} is no multiple of {self.heads} heads")
         if self.audio_dim <= 2 * self.audio_candidates:
-            raise ValueError(f"audio_dim {self.audio_dim} leaves no state beside {self.audio_candidates} candidates")
+            raise ValueError(
+                f"audio_dim {self.audio_dim} leaves no state beside {self.audio_candidates} candidates"
+            )
         if list(self.widths) != sorted(set(self.widths), reverse=True) or not self.widths:
             raise ValueError(f"widths must be distinct and descend, got {self.widths}")
         return self
