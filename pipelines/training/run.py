@@ -27,7 +27,7 @@ from pipelines.training.recipe import JointStage, Recipe
 from pipelines.training.record import RunRecord, StageRecord, versions
 from pipelines.training.sight import fit_concepts, teach_speaker
 from pipelines.training.soup import State, blend, greedy_soup
-from pipelines.training.trainer import Task, Trainer
+from pipelines.training.trainer import Stage, Task, Trainer
 from pipelines.training.validate import Validation
 
 Progress = Callable[[str], None]
@@ -240,7 +240,7 @@ class _Run:
         return dict(zip(names, weights, strict=True)), scores
 
 
-def _frozen(network: FusedNetwork, stage: JointStage) -> JointStage:
+def _frozen(network: FusedNetwork, stage: JointStage) -> Stage:
     """The stage with the names of all that does not learn; word embeddings never do."""
     frozen = [
         name
@@ -248,7 +248,7 @@ def _frozen(network: FusedNetwork, stage: JointStage) -> JointStage:
         if name.startswith(("trunk.embeddings.", "vision.concepts."))
         or (stage.learning and not name.startswith(stage.learning))
     ]
-    return stage.model_copy(update={"frozen": tuple(frozen)})
+    return Stage.model_validate({**stage.model_dump(exclude={"learning"}), "frozen": tuple(frozen)})
 
 
 def _tokenizer() -> FastTokenizer:

@@ -62,9 +62,12 @@ def fit_concepts(
 
 
 def _whitening(centred: torch.Tensor, components: int, seed: int) -> torch.Tensor:
+    """Whitening rows `[components, vision_dim]`; of fewer pictures than components the last rows are zero."""
     torch.manual_seed(seed)
-    _, values, columns = torch.svd_lowrank(centred, q=components, niter=4)
-    basis: torch.Tensor = (columns / (values / len(centred) ** 0.5)).T.contiguous()
+    rank = min(components, len(centred) - 1)
+    _, values, columns = torch.svd_lowrank(centred, q=rank, niter=4)
+    basis = centred.new_zeros(components, centred.shape[1])
+    basis[:rank] = (columns / (values / len(centred) ** 0.5)).T
     return basis
 
 
