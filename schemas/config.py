@@ -27,7 +27,9 @@ class RunConfig(Frozen):
     token_budget: int = Field(default=16_384, gt=0, description="padded tokens of one forward pass")
     shard_assets: int = Field(default=128, gt=0, description="assets of one decode task, at most")
     shard_bytes: int = Field(default=32 << 20, gt=0, description="bytes of one decode task, about")
-    block_rows: int = Field(default=1024, gt=0, description="segments in the model at once, and of a fragment")
+    block_rows: int = Field(
+        default=1024, gt=0, description="segments in the model at once, and of a fragment"
+    )
     block_bytes: int = Field(default=16 << 20, gt=0, description="media of such a block, about")
 
 
