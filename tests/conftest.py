@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from jobs.demo.server import S3Server
 from pipelines.engine import cluster
 
 pytest_plugins = ["tests.s3"]
+settings.register_profile("shared", deadline=None)  # machines are shared and noisy
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")

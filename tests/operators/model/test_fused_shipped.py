@@ -13,7 +13,7 @@ from PIL import Image
 from operators.decode.image import fit_pixels
 from operators.model.fused.engine import FusedEngine
 from operators.model.fused.spec import FusedSpec
-from operators.model.registry import DEFAULT_MODEL, FUSED_MODEL, resolve
+from operators.model.registry import FUSED_MODEL, resolve
 from operators.parts import Part, PartKind
 from pipelines.evaluation.speech import read_sound
 from schemas.card import Role
@@ -59,8 +59,8 @@ def embed(spec: FusedSpec, engine: FusedEngine, rows: list[Row], width: int | No
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_the_default_model_is_the_fused_one(spec: FusedSpec) -> None:
-    assert DEFAULT_MODEL == FUSED_MODEL == spec.card.model_id
+def test_the_shipped_name_is_a_model_of_the_fused_family(spec: FusedSpec) -> None:
+    assert spec.card.model_id == FUSED_MODEL
     assert spec.card.family == "fused"
 
 
