@@ -32,13 +32,16 @@ class StageRows:
 
     def _space_rows(self, segments: pa.Table) -> pa.Table:
         own = segments.append_column("run_id", pa.array([self.run_id] * segments.num_rows, pa.string()))
-        columns = [own[f.name] if f.name in own.column_names else _metadata(segments, f) for f in self.schema]
+        columns = [
+            own[f.name] if f.name in own.column_names else metadata_column(segments, f) for f in self.schema
+        ]
         return pa.table(columns, schema=self.schema)
 
 
-def _metadata(segments: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
-    if "metadata" in segments.column_names:
-        kind = segments.schema.field("metadata").type
+def metadata_column(rows: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+    """A user's column out of the `metadata` struct, where rows have one with that field; else nulls."""
+    if "metadata" in rows.column_names:
+        kind = rows.schema.field("metadata").type
         if kind.get_field_index(field.name) >= 0:
-            return pc.struct_field(segments["metadata"], field.name).cast(field.type)
-    return pa.nulls(segments.num_rows, field.type)
+            return pc.struct_field(rows["metadata"], field.name).cast(field.type)
+    return pa.nulls(rows.num_rows, field.type)

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from operators.lake.tables import Table
+from operators.stage import metadata_column
 from schemas.tables import ASSETS, EMBEDDED, METADATA_DIGEST, SEGMENT
 
 _ROWS = 1024
+_SEGMENT_NAMES = frozenset(field.name for field in SEGMENT)
 _OUTCOMES = pa.schema([field for field in ASSETS if field.name != "run_id"])
 
 
@@ -83,16 +84,9 @@ class Carrier:
             return own["uri"]
         if field.name == "run_id":
             return pa.array([self.run_id] * own.num_rows, pa.string())
-        if field.name not in self._user_columns(taken.schema):
+        if field.name in _SEGMENT_NAMES or field.name.startswith("embedding_"):
             return taken[field.name]
-        metadata = own["metadata"] if "metadata" in own.column_names else None
-        if metadata is None or metadata.type.get_field_index(field.name) < 0:
-            return pa.nulls(own.num_rows, field.type)
-        return pc.struct_field(metadata, field.name).cast(field.type)
-
-    def _user_columns(self, schema: pa.Schema) -> frozenset[str]:
-        fixed = {f.name for f in SEGMENT} | {"run_id"}
-        return frozenset(n for n in schema.names if n not in fixed and not n.startswith("embedding_"))
+        return metadata_column(own, field)
 
     def _outcomes(self, known: pl.DataFrame, pairs: pl.DataFrame, listing: pa.Table) -> pa.Table:
         own = ("uri", "source", "size", "etag", "mtime", METADATA_DIGEST)

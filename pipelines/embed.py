@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -74,20 +75,46 @@ class EmbedJob:
         clock = _Clock()
         log = CatalogLog(Layout(lake), self.storage)
         before = log.read().corpora.get(self.corpus)
-        listed = self._list(lake)
-        with held(
-            lake, self.corpus, self.storage, "an embedding run", self.policy.wait_minutes * 60
-        ) as lease:
+        listed = self.listed(lake)
+        wait_s = self.policy.wait_minutes * 60
+        with held(lake, self.corpus, self.storage, "an embedding run", wait_s) as lease:
+            # Another run may have published meanwhile, and have seen newer objects.
             if log.read().corpora.get(self.corpus) != before:
-                listed = self._list(
-                    lake
-                )  # another run has published meanwhile, and may have seen newer objects
+                listed = self.listed(lake)
             clock.lap("list")
             return _Run.begin(self, lake, listed, clock).through(lease)
 
-    def _list(self, lake: str) -> list[Listed]:
+    def listed(self, lake: str) -> list[Listed]:
+        """The sources' objects now.
+
+        Raises:
+            SourceError: as `operators.sources.listing.list_sources`.
+        """
         self.progress.phase("list", ", ".join(self.sources))
         return list_sources(self.sources, self.storage, self.allow, lake)
+
+    def plan(self, lake: str, listed: Sequence[Listed], listing: pa.Table, assets: pa.Table) -> Plan:
+        """What a run would do.
+
+        Args:
+            lake: its URI.
+            listed: the sources.
+            listing: their objects, united.
+            assets: the columns `DIFFED` of what the corpus holds.
+
+        Raises:
+            LakeError: what was forgotten cannot be read.
+        """
+        with explained(lake, LakeError):
+            forgotten = forgotten_mask(lake, self.corpus, pl.Series(listing["uri"]), self.storage)
+        return diff(listing, assets, [one.source for one in listed], self.selection, forgotten)
+
+    def reader(self, grants: dict[str, tuple[str, ...]]) -> ReadAssets:
+        """Reads the job's assets; `grants` are the roots that each source may read."""
+        fetcher = Fetcher(storage=self.storage, grants=grants, max_bytes=self.recipe.max_asset_bytes)
+        return ReadAssets(
+            fetcher=fetcher, spec=self.spec, recipe=self.recipe, block_bytes=self.config.block_bytes
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +136,7 @@ class _Run:
         with explained(lake, LakeError):
             ledger = Ledger.begin(lake, job.corpus, job.space, _metadata_fields(listing), job.storage)
             assets = ledger.assets_table.open(ledger.entry.assets_version).to_table(columns=list(DIFFED))
-            forgotten = forgotten_mask(lake, job.corpus, pl.Series(listing["uri"]), job.storage)
-        plan = diff(listing, assets, [one.source for one in listed], job.selection, forgotten)
+        plan = job.plan(lake, listed, listing, assets)
         grants = {one.source: one.roots for one in listed}
         run_id = plan.run_id(job.space.id, ledger.entry.revision, grants)
         clock.lap("plan")
@@ -151,14 +177,8 @@ class _Run:
         work, staged = earlier.remaining(self.plan.work)
         if not work.num_rows:
             return Ran(), resumed
-        fetcher = Fetcher(storage=job.storage, grants=self.grants, max_bytes=job.recipe.max_asset_bytes)
         flow = Dataflow(
-            read=ReadAssets(
-                fetcher=fetcher,
-                spec=job.spec,
-                recipe=job.recipe,
-                block_bytes=job.config.block_bytes,
-            ),
+            read=job.reader(self.grants),
             space=job.space,
             stage=StageRows(
                 table=self.ledger.space_table,

@@ -10,17 +10,14 @@ import pyarrow as pa
 
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
-from operators.read import ReadAssets
-from operators.sources.fetch import Fetcher
-from operators.sources.listing import Listed, list_sources
+from operators.sources.listing import Listed
 from operators.storage import check_lake_uri, explained
 from pipelines.census import SAMPLE, SAMPLE_BYTES, SAMPLE_SECONDS, Sampler, ignore
 from pipelines.embed import EmbedJob
-from pipelines.forget import forgotten_mask
 from pipelines.ledger import check_space
 from pipelines.listing import Selector, combine
 from pipelines.outcome import Outcome
-from pipelines.plan import DIFFED, Plan, diff
+from pipelines.plan import DIFFED, Plan
 from pipelines.rates import Trial, measured
 from pipelines.reader import LakeReader
 from schemas.catalog import check_corpus_name
@@ -62,11 +59,9 @@ class PlanJob:
             reader = LakeReader(Layout(lake), job.storage, CatalogLog(Layout(lake), job.storage).read())
             check_space(reader.catalog, job.corpus, job.space, lake)
             assets = self._assets(reader)
-        job.progress.phase("list", ", ".join(job.sources))
-        listed = list_sources(job.sources, job.storage, job.allow, lake)
+        listed = job.listed(lake)
         listing = combine([one.table for one in listed])
-        forgotten = forgotten_mask(lake, job.corpus, pl.Series(listing["uri"]), job.storage)
-        plan = diff(listing, assets, [one.source for one in listed], job.selection, forgotten)
+        plan = job.plan(lake, listed, listing, assets)
         job.progress.phase("sample", f"{plan.new} new, {plan.changed} changed, {plan.unchanged} unchanged")
         trial = Trial()
         census = self._census(plan, listed, trial)
@@ -95,10 +90,8 @@ class PlanJob:
 
     def _census(self, plan: Plan, listed: list[Listed], trial: Trial) -> Census:
         job = self.job
-        grants = {one.source: one.roots for one in listed}
-        fetcher = Fetcher(storage=job.storage, grants=grants, max_bytes=job.recipe.max_asset_bytes)
         return Sampler(
-            read=ReadAssets(fetcher=fetcher, spec=job.spec, recipe=job.recipe),
+            read=job.reader({one.source: one.roots for one in listed}),
             sample=self.sample,
             max_bytes=self.sample_bytes,
             max_seconds=self.sample_seconds,

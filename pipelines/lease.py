@@ -133,12 +133,12 @@ class _Book:
         return join(self.uri, f"{epoch:08d}.{kind}")
 
     def epochs(self) -> list[int]:
-        return [int(name[:8]) for name in self.storage.names(self.uri) if name.endswith(".json")]
+        return _numbers(self.storage.names(self.uri))
 
     def latest(self) -> tuple[int, Owner | None]:
         """The newest epoch (0 before the first), and its owner unless it has ended."""
-        names = set(self.storage.names(self.uri))
-        numbers = sorted(int(name[:8]) for name in names if name.endswith(".json"))
+        names = self.storage.names(self.uri)
+        numbers = _numbers(names)
         if not numbers:
             return 0, None
         epoch = numbers[-1]
@@ -149,6 +149,10 @@ class _Book:
             beat = datetime.fromisoformat(self.storage.read(self.path(epoch, "beat")).decode())
             owner = owner.model_copy(update={"beat": beat})
         return epoch, owner
+
+
+def _numbers(names: list[str]) -> list[int]:
+    return [int(name[:8]) for name in names if name.endswith(".json")]
 
 
 def _alive(owner: Owner) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 import pyarrow as pa
@@ -19,7 +20,7 @@ _FEW = 10
 _NOT_COVERABLE = (str(ErrorCode.UNSUPPORTED), str(ErrorCode.MODALITY))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """A plan and what its receipts add up to; `before` holds `uri`, `status` and `error_code` of the corpus."""
 
@@ -27,7 +28,7 @@ class Outcome:
     result: Reconciled | None
     before: pl.DataFrame
 
-    @property
+    @cached_property
     def assets(self) -> pl.DataFrame:
         """Final rows of what was embedded or quarantined."""
         empty = {"uri": pl.String, "status": pl.String, "error_code": pl.String}

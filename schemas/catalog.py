@@ -61,14 +61,7 @@ class Opened(Frozen):
 
     def apply(self, old: Corpus | None, number: int) -> Corpus:
         """The corpus after entry `number`."""
-        return Corpus(
-            live=self.space,
-            spaces={**(old.spaces if old else {}), self.space: self.space_version},
-            assets_version=self.assets_version,
-            revision=number,
-            run_id=old.run_id if old else None,
-            published_at=old.published_at if old else None,
-        )
+        return _opened(self, old, number)
 
 
 class Published(Frozen):
@@ -84,14 +77,8 @@ class Published(Frozen):
 
     def apply(self, old: Corpus | None, number: int) -> Corpus:
         """The corpus after entry `number`."""
-        return Corpus(
-            live=self.space,
-            spaces={**(old.spaces if old else {}), self.space: self.space_version},
-            assets_version=self.assets_version,
-            revision=number,
-            run_id=self.run_id,
-            published_at=self.at,
-        )
+        opened = _opened(self, old, number)
+        return opened.model_copy(update={"run_id": self.run_id, "published_at": self.at})
 
 
 class Maintained(Frozen):
@@ -122,6 +109,17 @@ class Erased(Frozen):
     def apply(self, old: Corpus | None, number: int) -> Corpus:
         """The corpus after entry `number`."""
         return _moved(self, old)
+
+
+def _opened(change: Opened | Published, old: Corpus | None, number: int) -> Corpus:
+    return Corpus(
+        live=change.space,
+        spaces={**(old.spaces if old else {}), change.space: change.space_version},
+        assets_version=change.assets_version,
+        revision=number,
+        run_id=old.run_id if old else None,
+        published_at=old.published_at if old else None,
+    )
 
 
 def _moved(change: Maintained | Erased, old: Corpus | None) -> Corpus:

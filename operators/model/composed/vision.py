@@ -82,15 +82,6 @@ class VisionTower(nn.Module):
     @torch.inference_mode()
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Features of uint8 pixels `[images, SIDE, SIDE, 3]` on any device: float32 `[images, FEATURES]`."""
-        hidden = self._hidden(pixels)
-        return torch.cat([self.model.layernorm(hidden[i][:, 0]) for i in LAYERS], 1)
-
-    @torch.inference_mode()
-    def tokens(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The same features of every token, the class token first: `[images, 1 + (SIDE / 14)^2, FEATURES]`."""
-        hidden = self._hidden(pixels)
-        return torch.cat([self.model.layernorm(hidden[i]) for i in LAYERS], 2)
-
-    def _hidden(self, pixels: torch.Tensor) -> Any:
         x = pixels.to(self.mean.device).permute(0, 3, 1, 2).to(torch.float32)
-        return self.model((x - self.mean) / self.std, output_hidden_states=True).hidden_states
+        hidden = self.model((x - self.mean) / self.std, output_hidden_states=True).hidden_states
+        return torch.cat([self.model.layernorm(hidden[i][:, 0]) for i in LAYERS], 1)
