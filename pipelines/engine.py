@@ -59,6 +59,8 @@ def cluster(address: str | None = None) -> Iterator[None]:
     """
     for name, value in WORKER_ENV.items():
         os.environ.setdefault(name, value)
+    # Ray prints what it has to say of dead workers on stdout, where a script reads JSON; its own files keep it.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     import ray
     import ray.data
 
