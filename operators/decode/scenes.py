@@ -16,7 +16,7 @@ _BINS = 8
 def _shares() -> npt.NDArray[np.float32]:
     """`[256, bins]`: how much of a value each bin gets; rows sum to 1."""
     at = np.arange(256)[:, None] * (_BINS - 1) / 255 - np.arange(_BINS)[None]
-    return np.clip(1 - np.abs(at), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(1 - np.abs(at), 0, 1), np.float32)
 
 
 _SHARES = _shares()

@@ -104,8 +104,8 @@ class _Footage:
     """The frames of a stream on the segment clock, decoding no more than sampling needs.
 
     Frames that no other refers to and no slot shows are left out, and spans are jumped over where the index knows
-    a nearer keyframe before the next slot: slots show what they would show if all were decoded. With `keyframes` nothing else
-    is decoded, and each keyframe stays on display until the next.
+    a nearer keyframe before the next slot: slots show what they would show if all were decoded. With `keyframes`
+    nothing else is decoded, and each keyframe stays on display until the next.
     """
 
     def __init__(
