@@ -29,7 +29,9 @@ class AudioRecipe(Frozen):
     window_ms: int = Field(default=30_000, gt=0)
     overlap_ms: int = Field(default=2_000, ge=0)
     max_hours: float = Field(default=24.0, gt=0)
-    skip_silence: bool = Field(default=False, description="leave out windows of silence, but never all of them")
+    skip_silence: bool = Field(
+        default=False, description="leave out windows of silence, but never all of them"
+    )
     silence_dbfs: float = Field(default=-60.0, lt=0, description="RMS of the loudest 0.1 s, below full scale")
 
 
@@ -42,7 +44,9 @@ class VideoRecipe(Frozen):
     sound: bool = True
     max_hours: float = Field(default=24.0, gt=0)
     max_pixels: int = Field(default=50_000_000, gt=0, description="of one frame")
-    keyframes: bool = Field(default=False, description="keyframes alone: 5-24x faster, frames up to a GOP old")
+    keyframes: bool = Field(
+        default=False, description="keyframes alone: 5-24x faster, frames up to a GOP old"
+    )
     scenes: bool = Field(default=False, description="a window ends where the scene changes")
     scene_change: float = Field(default=0.12, gt=0, le=1, description="share of the colours that differ")
     scene_min_ms: int = Field(default=3_000, gt=0, description="shortest scene")
@@ -53,9 +57,6 @@ class PdfRecipe(Frozen):
 
     max_pages: int = Field(default=20_000, gt=0)
     text_chars: int = Field(default=8_000, ge=0, description="of a page's text that go beside its render")
-    pages_per_segment: int = Field(default=1, gt=0, description="capped by what the model takes")
-    regions: bool = Field(default=False, description="figures as segments of their own, beside their page")
-    region_share: float = Field(default=0.05, gt=0, lt=1, description="of the page, that a figure covers at least")
 
 
 class DocumentRecipe(Frozen):
