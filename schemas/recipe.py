@@ -29,6 +29,10 @@ class AudioRecipe(Frozen):
     window_ms: int = Field(default=30_000, gt=0)
     overlap_ms: int = Field(default=2_000, ge=0)
     max_hours: float = Field(default=24.0, gt=0)
+    skip_silence: bool = Field(
+        default=False, description="leave out windows of silence, but never all of them"
+    )
+    silence_dbfs: float = Field(default=-60.0, lt=0, description="RMS of the loudest 0.1 s, below full scale")
 
 
 class VideoRecipe(Frozen):
@@ -40,6 +44,12 @@ class VideoRecipe(Frozen):
     sound: bool = True
     max_hours: float = Field(default=24.0, gt=0)
     max_pixels: int = Field(default=50_000_000, gt=0, description="of one frame")
+    keyframes: bool = Field(
+        default=False, description="keyframes alone: 5-24x faster, frames up to a GOP old"
+    )
+    scenes: bool = Field(default=False, description="a window ends where the scene changes")
+    scene_change: float = Field(default=0.12, gt=0, le=1, description="share of the colours that differ")
+    scene_min_ms: int = Field(default=3_000, gt=0, description="shortest scene")
 
 
 class PdfRecipe(Frozen):

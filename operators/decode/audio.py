@@ -36,12 +36,17 @@ _DRIFT_US = 100_000
 """Sound and its timestamps may differ by this much before silence is added or sound left out."""
 _STRAY_BYTES = 16_384
 """Tags and padding before or after the sound: about a second of an MP3."""
+_LOUDNESS_MS = 100
+SILENCE = "[silence]"
+"""The text of a window in which nothing is heard."""
 
 
 def decode_audio(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Segment]:
     """Windows of the best audio stream: int16 `[samples]`, mono, at the card's sample rate.
 
-    Windows overlap by the recipe and cover every sample; at most one window is held in memory.
+    Windows overlap by the recipe and cover every sample; at most two are held in memory. A window of silence has
+    `SILENCE` as its text; with `skip_silence` it is left out and the others stay as they are. Where all of it is
+    silent, the first window stands for the asset.
 
     Raises:
         AssetError: UNSUPPORTED without an audio stream, EMPTY without samples, LIMIT over `max_hours`,
@@ -56,14 +61,23 @@ def decode_audio(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Se
         decodable(stream)
         promised = declared_us(container, stream, whole=len(container.streams) == 1)
         check_hours(promised, recipe.audio.max_hours)
-        end = 0
+        end, heard = 0, False
         chunks = sound(container, cast(AudioStream, stream), card.sample_rate)
+        held: Segment | None = None
         for start, window in cut(chunks, size, overlap):
             end = start + len(window)
             check_hours(end * 1_000_000 // card.sample_rate, recipe.audio.max_hours)
-            yield _segment(start, window, card.sample_rate)
+            silent = is_silent(window, card.sample_rate, recipe.audio.silence_dbfs)
+            segment = _segment(start, window, card.sample_rate, SILENCE if silent else None)
+            if not (silent and recipe.audio.skip_silence):
+                heard = True
+                yield segment
+            elif not heard:
+                held = held or segment
         if end == 0:
             raise AssetError(ErrorCode.EMPTY, "the audio stream has no samples")
+        if held is not None and not heard:
+            yield held
         check_complete(end * 1_000_000 // card.sample_rate, promised)
         check_uncut(file)
 
@@ -77,9 +91,20 @@ def window_samples(recipe: Recipe, card: ModelCard) -> tuple[int, int]:
     return size, min(recipe.audio.overlap_ms * card.sample_rate // 1000, size // 2)
 
 
-def _segment(start: int, window: Samples, rate: int) -> Segment:
+def is_silent(window: Samples, rate: int, below_dbfs: float) -> bool:
+    """Whether no tenth of a second of int16 `[samples]` has an RMS of `below_dbfs` (against full scale) or more."""
+    size = max(1, rate * _LOUDNESS_MS // 1000)
+    limit = (32768.0 * 10 ** (below_dbfs / 20)) ** 2
+    for start in range(0, max(1, len(window)), size):
+        piece = window[start : start + size].astype(np.float32)
+        if float(np.dot(piece, piece)) >= limit * len(piece) > 0:
+            return False
+    return True
+
+
+def _segment(start: int, window: Samples, rate: int, text: str | None) -> Segment:
     locator = Locator(start_ms=round(start * 1000 / rate), end_ms=round((start + len(window)) * 1000 / rate))
-    return Segment(Modality.AUDIO, (Part(PartKind.AUDIO, data=window, at_ms=0),), locator)
+    return Segment(Modality.AUDIO, (Part(PartKind.AUDIO, data=window, at_ms=0),), locator, text)
 
 
 def cut(chunks: Iterable[Samples], size: int, overlap: int) -> Iterator[tuple[int, Samples]]:

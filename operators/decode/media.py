@@ -161,9 +161,11 @@ def declared_us(container: InputContainer, stream: Stream, whole: bool) -> int |
     if stream.duration and stream.time_base:
         return to_us(stream.duration, stream.time_base)
     tag = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d{1,9})", stream.metadata.get("DURATION", ""))
+    end = container.duration if whole and container.duration else None
     if tag:
-        return int((int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])) * 1_000_000)
-    return container.duration if whole and container.duration else None
+        end = int((int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])) * 1_000_000)
+    # Matroska, where a stream has none, says when it ends.
+    return None if end is None else max(0, end - max(0, start_us(stream)))
 
 
 def check_hours(length_us: int | None, max_hours: float) -> None:

@@ -86,11 +86,13 @@ _UNREADABLE = (
     (b"ARROW1", "Arrow IPC"),
     (b"\x89HDF\r\n", "HDF5"),
     (b"8BPS", "a Photoshop file"),
+    (b"\xff\x0a", "JPEG XL, which no permissively licensed decoder here reads"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL, which no permissively licensed decoder here reads"),
     (b"\0\0\0\0", "zeros"),
 )
 
 _ISO_IMAGES = {b"avif": "avif", b"avis": "avif"} | dict.fromkeys(
-    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "heic"
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"), "heic"
 )
 _ISO_AUDIO = frozenset({b"M4A ", b"M4B ", b"M4P ", b"F4A ", b"F4B "})
 _OGG_AUDIO = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
@@ -98,9 +100,11 @@ _OGG_VIDEO = (b"\x80theora", b"BBCD\0", b"\x01video\0", b"OVP80")
 _ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
 _BY_NAME = {".m4b": "audio/mp4", ".m4a": "audio/mp4", ".md": "text/markdown", ".jsonl": "application/jsonl"}
 _HANDLER = re.compile(rb"hdlr.{8}(vide|soun)", re.DOTALL)
-_MARKUP = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
-)
+# Atomic: a hostile head of comments would otherwise be tried in every way of joining them.
+_PROLOGUE = rb"(?>\s+|<\?.*?\?>|<!--.*?-->)*+"
+_MARKUP = re.compile(_PROLOGUE + rb"<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+_DOCTYPE = rb"<!DOCTYPE\s+(?:\w+:)?svg\b[^\[>]*(?:\[[^\]]*\]\s*)?>"
+_SVG = re.compile(_PROLOGUE + rb"(?:" + _DOCTYPE + _PROLOGUE + rb")?<(?:\w+:)?svg[\s>/]", re.S)
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _PARTS_LIST = re.compile(r"\s*:\s*\[")
 # The built-in table alone: what the host's /etc/mime.types says must not change what is embedded.
@@ -127,6 +131,16 @@ def sniff(head: bytes, name: str) -> MediaType:
     raise AssetError(
         ErrorCode.UNSUPPORTED, f"{found} (first bytes {head[:8].hex(' ')}): nothing here reads it"
     )
+
+
+def is_drawing(head: bytes) -> bool:
+    """Whether the first bytes are those of an SVG."""
+    return _SVG.match(head.removeprefix(codecs.BOM_UTF8)) is not None
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether the first bytes are those of a HEIF picture other than AVIF."""
+    return head[4:8] == b"ftyp" and _iso(head, "").mime == "image/heic"
 
 
 def _container(head: bytes, name: str) -> MediaType | None:
@@ -188,6 +202,8 @@ def _is_text(head: bytes) -> bool:
 def _text(head: bytes, name: str) -> MediaType:
     if _MARKUP.match(head.removeprefix(codecs.BOM_UTF8)):
         return MediaType(HTML, Modality.TEXT)
+    if is_drawing(head):
+        return MediaType("image/svg+xml", Modality.IMAGE)
     suffix = _suffix(name)
     if suffix not in (".jsonl", ".ndjson") and _has_parts(head.decode("utf-8-sig", "replace")):
         return MediaType(DOCUMENT, Modality.DOCUMENT)

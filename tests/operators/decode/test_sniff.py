@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zipfile
 
 import numpy as np
@@ -122,7 +123,6 @@ def test_a_pdf_may_begin_late() -> None:
         ("const a: number = 1", "a.ts", "text/plain"),
         ("<!DOCTYPE html><p>x", "page", "text/html"),
         ("\n<!-- c -->\n<html lang=en>", "page.php", "text/html"),
-        ("<svg xmlns='x'/>", "a.svg", "image/svg+xml"),
         ('{"a": 1}', "a.json", "application/json"),
         ('{"parts": [1]}\n{"parts": [2]}\n', "a.jsonl", "application/jsonl"),
         ("BMW is a make of cars", "a.txt", "text/plain"),
@@ -197,3 +197,48 @@ def test_a_name_decides_only_where_the_content_does_not() -> None:
     assert sniff(picture("PNG"), "photo.jpg").mime == "image/png"
     with pytest.raises(AssetError):
         sniff(b"\x7fELF\2\1\1\0", "photo.jpg")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "\ufeff<?xml version='1.0'?>\n<!-- a - b -->\n<svg:svg/>",
+        "<?xml version='1.0'?><!DOCTYPE svg PUBLIC '-//W3C//DTD SVG' 'http://x' [<!ENTITY a 'b'>]><!-- c --><svg>",
+    ],
+)
+def test_a_drawing_is_a_picture_by_its_content(text: str) -> None:
+    media = sniff(text.encode(), "page.txt")
+    assert (media.mime, media.modality) == ("image/svg+xml", Modality.IMAGE)
+
+
+def test_markup_that_only_mentions_a_drawing_is_text() -> None:
+    assert sniff(b"<html><body><svg></svg></body></html>", "a").mime == "text/html"
+    assert sniff(b"<plan><svg/></plan>", "a.xml").modality is Modality.TEXT
+
+
+def test_a_head_of_ten_thousand_comments_is_looked_at_once() -> None:
+    started = time.process_time()
+    assert sniff((b"<!---->" * 10_000 + b"<x>")[:HEAD_BYTES], "a.txt").modality is Modality.TEXT
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("brands", "mime"),
+    [
+        (b"heic\0\0\0\0mif1heic", "image/heic"),
+        (b"msf1\0\0\0\0hevcmsf1", "image/heic"),
+        (b"mif1\0\0\0\0mif1avif", "image/avif"),
+        (b"avis\0\0\0\0avismsf1", "image/avif"),
+    ],
+)
+def test_stills_and_sequences_of_iso_pictures_are_told_apart(brands: bytes, mime: str) -> None:
+    head = (len(brands) + 8).to_bytes(4, "big") + b"ftyp" + brands + b"\0\0\0\x08free"
+    assert sniff(head, "x.mp4").mime == mime
+
+
+def test_jpeg_xl_is_named() -> None:
+    for head in (b"\xff\x0a\xfa\x1f\x41\x91", b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl "):
+        with pytest.raises(AssetError, match="JPEG XL") as caught:
+            sniff(head, "photo.jxl")
+        assert caught.value.code is ErrorCode.UNSUPPORTED
