@@ -96,10 +96,10 @@ class ReadAssets:
             self.recipe,
             self.spec.card,
             preparer.counter,
-            lambda reference: asset.opened(self.fetcher.fetch_reference(reference, wanted)),
+            lambda reference: asset.refer(self.fetcher, reference, wanted),
         )
         asset.media_type = media.mime
-        for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):
+        for batch in _batches(asset.stamped(segments), _PREPARE_ROWS, self.block_bytes):
             fresh = asset.number(batch)
             inputs, tokens = _prepare(preparer, [segment.parts for _, _, segment in fresh])
             yield [
@@ -133,11 +133,15 @@ def _internal(error: Exception, stage: Stage) -> AssetError:
     return AssetError(ErrorCode.INTERNAL, detail, stage)
 
 
-def _batches(segments: Iterable[Segment], rows: int, max_bytes: int) -> Iterator[list[Segment]]:
-    batch: list[Segment] = []
+_Stamped = tuple[Segment, str]
+"""A segment with the content hash of what was read of its asset until then."""
+
+
+def _batches(segments: Iterable[_Stamped], rows: int, max_bytes: int) -> Iterator[list[_Stamped]]:
+    batch: list[_Stamped] = []
     size = 0
-    for segment in segments:
-        batch.append(segment)
+    for segment, stamp in segments:
+        batch.append((segment, stamp))
         size += _bytes(segment.parts)
         if len(batch) == rows or size >= max_bytes:
             yield batch
@@ -172,20 +176,30 @@ class _Asset:
             return self.digests[0] if self.digests else None
         return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
 
-    def opened(self, reference: Fetched) -> BinaryIO:
-        """Make an opened reference part of the asset's identity."""
-        self.digests.append(reference.content_hash)
-        return reference.file
+    def refer(self, fetcher: Fetcher, reference: str, wanted: Wanted) -> BinaryIO:
+        """Open a reference; what it holds, or that it cannot be read, is part of the asset's identity."""
+        try:
+            fetched = fetcher.fetch_reference(reference, wanted)
+        except AssetError as error:
+            self.digests.append(str(error.code))
+            raise
+        self.digests.append(fetched.content_hash)
+        return fetched.file
+
+    def stamped(self, segments: Iterable[Segment]) -> Iterator[_Stamped]:
+        """Segments as they come, so that their ids do not depend on how they are batched."""
+        for segment in segments:
+            yield segment, self.content_hash or ""
 
     def moved(self, content_hash: str) -> dict[str, Any]:
         """The outcome of an asset that takes a donor's vectors."""
         own = {"kind": ASSET_KIND, "content_hash": content_hash, "status": MOVED, "segments": 0}
         return {**self.row, **own}
 
-    def number(self, batch: list[Segment]) -> list[tuple[int, str, Segment]]:
+    def number(self, batch: list[_Stamped]) -> list[tuple[int, str, Segment]]:
         numbered = []
-        for segment in batch:
-            key = segment_id(self.content_hash or "", segment, self.recipe_digest)
+        for segment, stamp in batch:
+            key = segment_id(stamp, segment, self.recipe_digest)
             self.keys[key] += 1
             if self.keys[key] > 1:
                 key = hashlib.sha256(f"{key}\n{self.keys[key]}".encode()).hexdigest()[:32]
@@ -212,6 +226,8 @@ class _Asset:
             "end_ms": where.end_ms,
             "char_start": where.char_start,
             "char_end": where.char_end,
+            "row_start": where.row_start,
+            "row_end": where.row_end,
             "text": segment.text,
             "tokens": tokens,
             "metadata": self.metadata,
