@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-
 import string
 from typing import Self
 
@@ -59,7 +58,9 @@ class RowsRecipe(Frozen):
             return self
         fields = [f[1:] for f in string.Formatter().parse(self.template) if f[1] is not None]
         if not fields or any(not name or spec or conversion for name, spec, conversion in fields):
-            raise ValueError("a row template names columns in braces, '{title}: {body}', and nothing else in them")
+            raise ValueError(
+                "a row template names columns in braces, '{title}: {body}', and nothing else in them"
+            )
         return self
 
 
@@ -67,7 +68,9 @@ class UnpackRecipe(Frozen):
     """Compressed files and the zip inside an office file."""
 
     max_bytes: int = Field(default=1 << 30, gt=0, description="of all that one file unpacks to")
-    max_ratio: float = Field(default=250, gt=1, description="unpacked to packed, of what is over 16 MiB unpacked")
+    max_ratio: float = Field(
+        default=250, gt=1, description="unpacked to packed, of what is over 16 MiB unpacked"
+    )
     max_members: int = Field(default=10_000, gt=0)
 
 

@@ -49,5 +49,7 @@ class Asset:
         self.file.seek(0)
         body = self.file.read(most + 1)
         if len(body) > most:
-            raise AssetError(ErrorCode.LIMIT, f"{self.media.mime} of more than {most} bytes is not read whole")
+            raise AssetError(
+                ErrorCode.LIMIT, f"{self.media.mime} of more than {most} bytes is not read whole"
+            )
         return body

@@ -5,6 +5,7 @@ Without the grammars (`embedlake[code]`), and for text that is too long to parse
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -38,19 +39,20 @@ _GRAMMARS = {
     "text/x-swift": ("tree_sitter_swift", "language"),
     "application/x-sh": ("tree_sitter_bash", "language"),
 }
-_CONTAINERS = frozenset(
-    "class_definition class_declaration abstract_class_declaration class class_specifier struct_specifier "
-    "struct_item union_item enum_item trait_item impl_item mod_item module module_declaration internal_module "
-    "namespace_definition namespace_declaration file_scoped_namespace_declaration interface_declaration "
-    "enum_declaration record_declaration struct_declaration trait_declaration trait_definition object_definition "
-    "object_declaration protocol_declaration enum_definition extension_definition".split()
+_CONTAINERS = re.compile(
+    "class_definition|class_declaration|abstract_class_declaration|class|class_specifier|struct_specifier"
+    "|struct_item|union_item|enum_item|trait_item|impl_item|mod_item|module|module_declaration"
+    "|internal_module|namespace_definition|namespace_declaration|file_scoped_namespace_declaration"
+    "|interface_declaration|enum_declaration|record_declaration|struct_declaration|trait_declaration"
+    "|trait_definition|object_definition|object_declaration|protocol_declaration|enum_definition"
+    "|extension_definition"
 )
-_LEAVES = frozenset(
-    "function_definition function_declaration generator_function_declaration function_item method_definition "
-    "method_declaration method singleton_method constructor_declaration init_declaration deinit_declaration "
-    "destructor_declaration operator_declaration macro_definition type_declaration type_definition "
-    "type_alias_declaration type_item annotation_type_declaration enum_specifier union_specifier "
-    "delegate_declaration property_declaration".split()
+_LEAVES = re.compile(
+    "function_definition|function_declaration|generator_function_declaration|function_item"
+    "|method_definition|method_declaration|method|singleton_method|constructor_declaration"
+    "|init_declaration|deinit_declaration|destructor_declaration|operator_declaration|macro_definition"
+    "|type_declaration|type_definition|type_alias_declaration|type_item|annotation_type_declaration"
+    "|enum_specifier|union_specifier|delegate_declaration|property_declaration"
 )
 _WRAPPERS = frozenset(("decorated_definition", "export_statement", "template_declaration"))
 _FUNCTIONS = frozenset(("arrow_function", "function_expression", "generator_function", "class"))
@@ -114,7 +116,7 @@ def _walk(root: Node, level: int, marks: list[tuple[int, int, str]]) -> None:
         follows = node.next_named_sibling
         if follows is not None:
             marks.append((follows.start_byte, level, ""))
-        if inner.type in _CONTAINERS:
+        if _CONTAINERS.fullmatch(inner.type):
             pending += [(child, level + 1, 0) for child in reversed(inner.named_children)]
 
 
@@ -123,7 +125,7 @@ def _definition(node: Node) -> Node | None:
     inner: Node | None = node
     while inner is not None and inner.type in _WRAPPERS:
         inner = inner.named_children[-1] if inner.named_children else None
-    if inner is None or inner.type in _CONTAINERS | _LEAVES:
+    if inner is None or _CONTAINERS.fullmatch(inner.type) or _LEAVES.fullmatch(inner.type):
         return inner
     if inner.type == "lexical_declaration":
         values = ((child, child.child_by_field_name("value")) for child in inner.named_children)

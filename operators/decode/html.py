@@ -69,7 +69,7 @@ def html_readable(source: str, page: int | None = None, path: tuple[str, ...] = 
     whole = "".join(out.pieces)
     text = whole.strip()
     lead = len(whole) - len(whole.lstrip())
-    ends = [*(at for at, _ in out.headings[1:]), len(whole)]
+    ends = [*(at for at, _ in out.headings), len(whole)][1:]
     headings = (
         Heading(max(0, at - lead), level, whole[at:end].strip().partition("\n")[0])
         for (at, level), end in zip(out.headings, ends, strict=True)

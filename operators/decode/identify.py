@@ -17,7 +17,9 @@ DOCX, PPTX, XLSX = (
     for kind in ("wordprocessingml.document", "presentationml.presentation", "spreadsheetml.sheet")
 )
 EPUB = "application/epub+zip"
-ODT, ODP, ODS = (f"application/vnd.oasis.opendocument.{kind}" for kind in ("text", "presentation", "spreadsheet"))
+ODT, ODP, ODS = (
+    f"application/vnd.oasis.opendocument.{kind}" for kind in ("text", "presentation", "spreadsheet")
+)
 XLS = "application/vnd.ms-excel"
 
 _ZIP = b"PK\3\4"
@@ -80,11 +82,15 @@ def _office(file: BinaryIO, limits: UnpackRecipe) -> MediaType | None:
     with open_zip(file, limits) as archive:
         names = archive.namelist()
         if "[Content_Types].xml" in names:
-            mime = next((mime for part, mime in _OFFICE_PARTS if any(n.startswith(part) for n in names)), None)
-            return mime and MediaType(mime, Modality.TEXT)
+            mime = next(
+                (mime for part, mime in _OFFICE_PARTS if any(n.startswith(part) for n in names)), None
+            )
+            return None if mime is None else MediaType(mime, Modality.TEXT)
         if "mimetype" in names and archive.getinfo("mimetype").file_size < 256:
-            mime = _OF_MIMETYPE.get((zip_member(archive, "mimetype") or b"").strip().removesuffix(b"-template"))
-            return mime and MediaType(mime, Modality.TEXT)
+            mime = _OF_MIMETYPE.get(
+                (zip_member(archive, "mimetype") or b"").strip().removesuffix(b"-template")
+            )
+            return None if mime is None else MediaType(mime, Modality.TEXT)
     return None
 
 

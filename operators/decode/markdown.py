@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline, image
@@ -101,7 +102,7 @@ class _Places:
     def __init__(self, content: str, text: str, lines: list[int]) -> None:
         self.starts: list[tuple[int, int]] = []
         at = 0
-        bounds = list(zip(lines, lines[1:], strict=False))
+        bounds = list(pairwise(lines))
         for number, line in enumerate(content.split("\n")):
             start, end = bounds[min(number, len(bounds) - 1)]
             self.starts.append((at, max(start, text.find(line, start, end))))

@@ -7,7 +7,7 @@ import binascii
 import io
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -31,12 +31,16 @@ _REMOTE = re.compile(r"(?!s3:|data:|file:)[a-z][a-z0-9+.-]+:|//", re.IGNORECASE)
 _SEPARATOR = " > "
 
 
+Source = str | bytes | Callable[[], bytes | None]
+"""A picture: where it is (a path, a URI, a data URI), its bytes, or what reads them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that stands after character `at`: its bytes, or where they are (a path, a URI, a data URI)."""
+    """A picture that stands after character `at`."""
 
     at: int
-    source: str | bytes
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +194,14 @@ class _Album:
     def __init__(self, asset: Asset) -> None:
         self.asset = asset
         self.left = asset.recipe.text.max_images
-        self.known: dict[str | bytes, Part | None] = {}
+        self.known: dict[Source, Part | None] = {}
 
     def parts(self, pictures: list[Picture]) -> list[tuple[int, Part]]:
         """The pictures that can be read, with the place of each."""
         found = ((picture.at, self._part(picture.source)) for picture in pictures)
         return [(at, part) for at, part in found if part is not None]
 
-    def _part(self, source: str | bytes) -> Part | None:
+    def _part(self, source: Source) -> Part | None:
         if source not in self.known:
             if self.left <= 0:
                 return None
@@ -207,7 +211,7 @@ class _Album:
             self.known[source] = self._read(source)
         return self.known[source]
 
-    def _read(self, source: str | bytes) -> Part | None:
+    def _read(self, source: Source) -> Part | None:
         from operators.decode.image import image_part
 
         try:
@@ -224,9 +228,10 @@ class _Album:
             return None
 
 
-def _opened(source: str | bytes, asset: Asset) -> BinaryIO | None:
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
+def _opened(source: Source, asset: Asset) -> BinaryIO | None:
+    if not isinstance(source, str):
+        data = source if isinstance(source, bytes) else source()
+        return None if data is None else io.BytesIO(data)
     if source[:5].lower() == "data:":
         data = data_bytes(source)
         return None if data is None else io.BytesIO(data)
@@ -262,4 +267,3 @@ def _worth_seeing(file: BinaryIO, least: int) -> bool:
         return False
     finally:
         file.seek(0)
-

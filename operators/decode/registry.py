@@ -69,7 +69,9 @@ def _of(function: str, extra: str | None = None) -> _Decoder:
         except ModuleNotFoundError as error:
             if extra is None:
                 raise
-            detail = f"{asset.media.mime} is read with {error.name}, which is not installed: embedlake[{extra}]"
+            detail = (
+                f"{asset.media.mime} is read with {error.name}, which is not installed: embedlake[{extra}]"
+            )
             raise AssetError(ErrorCode.UNSUPPORTED, f"{detail}; install it and run again") from error
         return found(asset)
 
@@ -132,9 +134,10 @@ def decode(
     `name` is its URI or file name; `open_ref` opens what an interleaved document refers to.
 
     Raises:
-        AssetError: EMPTY without bytes, UNSUPPORTED, and what is wrong with a zip or a compressed file; and from the iterator, whatever goes wrong: MODALITY
-            when the model does not take it, EMPTY without a segment, LIMIT out of memory, STORAGE when
-            reading fails, INTERNAL for a decoder's own fault, and what the decoders raise.
+        AssetError: EMPTY without bytes, UNSUPPORTED, and what is wrong with a zip or a compressed file; and from
+            the iterator, whatever goes wrong: MODALITY when the model does not take it, EMPTY without a segment,
+            LIMIT out of memory, STORAGE when reading fails, INTERNAL for a decoder's own fault, and what the
+            decoders raise.
     """
     media, content, name = identify(file, name, recipe.unpack)
     segments = _segments(Asset(content, name, media, recipe, card, counter, open_ref))

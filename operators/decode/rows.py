@@ -93,7 +93,9 @@ def check_columns(columns: Iterable[str], layout: RowsRecipe) -> None:
     have = list(columns)
     missing = [name for name in layout.columns or () if name not in have]
     if missing:
-        detail = f"the recipe's row template wants column '{missing[0]}'; the file has {', '.join(have)[:300]}"
+        detail = (
+            f"the recipe's row template wants column '{missing[0]}'; the file has {', '.join(have)[:300]}"
+        )
         raise AssetError(ErrorCode.INVALID_DOCUMENT, detail)
 
 
@@ -162,7 +164,9 @@ def _delimiter(sample: list[str]) -> str:
     def evenness(delimiter: str) -> tuple[bool, int]:
         try:
             # The sample's last line may be cut within a quoted cell.
-            counts = [len(cells) for cells in csv.reader(sample, delimiter=delimiter) if cells][: _SAMPLE_LINES - 1]
+            counts = [len(cells) for cells in csv.reader(sample, delimiter=delimiter) if cells][
+                : _SAMPLE_LINES - 1
+            ]
         except csv.Error:
             return False, 0
         return len(set(counts)) == 1, min(counts, default=0)

@@ -137,7 +137,9 @@ _TEXT_BY_NAME = {
     ".swift": "text/x-swift",
 }
 CODE = frozenset(
-    mime for mime in _TEXT_BY_NAME.values() if mime.startswith("text/x-") or mime in ("text/javascript", "application/x-sh")
+    mime
+    for mime in _TEXT_BY_NAME.values()
+    if mime.startswith("text/x-") or mime in ("text/javascript", "application/x-sh")
 )
 """Source code that is cut by its definitions."""
 _HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]{0,63})[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")

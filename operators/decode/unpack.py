@@ -79,7 +79,9 @@ def open_zip(file: BinaryIO, limits: UnpackRecipe) -> zipfile.ZipFile:
     size = sum(member.file_size for member in members)
     packed = sum(member.compress_size for member in members)
     if size > limits.max_bytes:
-        raise AssetError(ErrorCode.LIMIT, f"a zip of {size} bytes unpacked, the recipe allows {limits.max_bytes}")
+        raise AssetError(
+            ErrorCode.LIMIT, f"a zip of {size} bytes unpacked, the recipe allows {limits.max_bytes}"
+        )
     if size > _FREE_BYTES and size > limits.max_ratio * max(1, min(packed, _size(file))):
         raise AssetError(ErrorCode.LIMIT, f"a zip of {packed} bytes that unpacks to {size}")
     if any(member.flag_bits & 1 for member in members):
