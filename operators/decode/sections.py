@@ -64,7 +64,7 @@ def _tree(text: str, headings: Sequence[Heading], counter: TextCounter) -> _Sect
     first = starts[0] if starts else len(text)
     root = _Section(0, first, 0, (), len(counter.offsets(text[:first])))
     open_sections = [root]
-    for heading, end in zip(headings, [*starts[1:], len(text)], strict=True):
+    for heading, end in zip(headings, [*starts, len(text)][1:], strict=True):
         level = min(max(1, heading.level), _DEEPEST)
         tokens = len(counter.offsets(text[heading.at : end]))
         while open_sections[-1].level >= level:
