@@ -147,10 +147,14 @@ def _begin(node: Node) -> int:
 
 
 def _title(node: Node) -> str:
-    """The name of a definition: in C it lies within a declarator."""
-    found: Node | None = node
+    """The name of a definition: in C it lies within a declarator, in Go within the type's own node."""
+    found: Node | None = _name(node) or next(filter(None, map(_name, node.named_children)), None)
     while found is not None and found.child_count:
         node = found
-        found = next((inner for field in _NAMES if (inner := node.child_by_field_name(field))), None)
+        found = _name(node)
     text = ((found or node).text or b"").decode("utf-8", "replace")
     return text.partition("\n")[0].rstrip("{ ")[:80]
+
+
+def _name(node: Node) -> Node | None:
+    return next((inner for field in _NAMES if (inner := node.child_by_field_name(field))), None)

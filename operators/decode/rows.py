@@ -23,6 +23,7 @@ Row = Mapping[str, Any]
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 20
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_LINE_END = re.compile(r"\r?\n|\r")
 _LINE_FACTOR = 6
 """Characters of a line for one of its row: JSON escapes one as six."""
 
@@ -201,12 +202,14 @@ def _lines(asset: Asset) -> Iterator[str]:
     for block in text_blocks(asset.file, encoding(asset.file)):
         held += block
         if end is None:
-            end = "\r" if "\r" in held and "\n" not in held else "\n"
-        *whole, held = held.split(end)
-        for line in whole:
+            first = _LINE_END.search(held)
+            end = first[0][-1] if first else "\n"
+        at = 0
+        while (cut := held.find(end, at)) >= 0:
             number += 1
-            yield _short(line, number, most) + "\n"
-        _short(held, number + 1, most)
+            yield _short(held[at:cut], number, most) + "\n"
+            at = cut + 1
+        held = _short(held[at:], number + 1, most)
     if held:
         yield held
 

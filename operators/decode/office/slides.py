@@ -70,4 +70,4 @@ def _picture(shape: Any, writer: Writer) -> None:
         writer.picture(shape.image.blob, alt)
     except (ValueError, KeyError, AttributeError):
         # A linked picture lies outside the file.
-        writer.block(alt)
+        writer.alternative(alt)

@@ -85,7 +85,7 @@ class _Body:
         if style not in self.styles:
             name = paragraph.style.name or ""
             found = _HEADING.match(name)
-            level = 1 if name == "Title" else int(found[1]) if found else None
+            level = 1 if name == "Title" else int(found[1]) + 1 if found else None
             self.styles[style] = level, name.startswith("List ")
         return self.styles[style]
 

@@ -50,8 +50,12 @@ class Writer:
 
     def picture(self, source: Source, alt: str = "") -> None:
         """A picture after what was written so far, with its description."""
-        self.block("" if _FILE_NAME.fullmatch(alt.strip()) else alt)
+        self.alternative(alt)
         self._pictures.append(Picture(self._length, source))
+
+    def alternative(self, alt: str) -> None:
+        """The description of a picture, if it is one."""
+        self.block("" if _FILE_NAME.fullmatch(alt.strip()) else alt)
 
     def readable(self, page: int | None = None, path: tuple[str, ...] = ()) -> Readable:
         """What was written."""

@@ -69,6 +69,14 @@ def failure(data: bytes, name: str = "x", **options: Any) -> AssetError:
     return caught.value
 
 
+def outcome(data: bytes, name: str = "x", **options: Any) -> str | AssetError:
+    """The text of an asset, or why it has none."""
+    try:
+        return said(decoded(data, name, **options))
+    except AssetError as error:
+        return error
+
+
 def said(segments: list[Segment]) -> str:
     return "\n".join(segment.text or "" for segment in segments)
 
@@ -131,7 +139,7 @@ def book_file(**more: bytes | str) -> bytes:
     return zipped(
         {
             "mimetype": "application/epub+zip",
-            "META-INF/container.xml": "<container><rootfiles><rootfile full-path='OEBPS/b.opf'/></rootfiles></container>",
+            "META-INF/container.xml": "<container><rootfile full-path='OEBPS/b.opf'/></container>",
             "OEBPS/b.opf": "<package xmlns:dc='urn:dc'><metadata><dc:title>Sea stories</dc:title></metadata><manifest>"
             "<item id='a' href='text/one.xhtml' media-type='application/xhtml+xml'/>"
             "<item id='b' href='text/two%20b.xhtml' media-type='application/xhtml+xml'/>"
