@@ -70,16 +70,19 @@ def choose(reader: LakeReader, corpus: str, uris: Sequence[str] = (), where: str
         corpus: in which.
         uris: as they are in the lake, or as a person writes a path. They need not be in the corpus now: old
             versions may hold them.
-        where: an SQL predicate; an asset is meant when its row in `assets`, or one of its segments, matches.
+        where: an SQL predicate; an asset is meant when its row in `assets`, or one of its segments, matches. With
+            an archive what lies in it is meant too.
 
     Raises:
         UsageError: the predicate fits neither table.
     """
-    assets = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=["uri", _HASH])))
+    assets = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=["uri", "container", _HASH])))
     known = set(assets["uri"].filter(assets["uri"].is_in(list(uris))))
     named = {uri if uri in known else normalize(uri) for uri in uris}
     named |= set(unfinished(reader.layout, corpus, reader.storage))
-    chosen = sorted(named | (_matching(reader, corpus, where) if where else set()))
+    named |= _matching(reader, corpus, where) if where else set()
+    inside = assets.filter(pl.col("container").is_in(list(named)))["uri"]
+    chosen = sorted(named.union(inside))
     mine = assets.filter(pl.col("uri").is_in(chosen))
     others = assets.join(mine, on="uri", how="anti").join(mine, on=_HASH, how="semi")
     segments = len(row_addresses(reader.segments(corpus), chosen)) if chosen else 0

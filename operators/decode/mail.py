@@ -121,7 +121,11 @@ class _Parts:
         named = [f"Attachment: {name}" for name in self.named]
         body_at = len(heading) + 2
         text = "\n\n".join((heading, page.text, *self.attached, *(["\n".join(named)] if named else [])))
-        pictures = [Picture(body_at + p.at, self._inline(str(p.source)) or p.source) for p in page.pictures]
+        pictures = [
+            Picture(body_at + p.at, data or p.source)
+            for p in page.pictures
+            if (data := self._inline(str(p.source))) or str(p.source).startswith("data:")
+        ]
         used = {p.source for p in pictures}
         rest = [data for data in (*self.inline.values(), *self.pictures) if data not in used]
         pictures += [Picture(len(text), data) for data in dict.fromkeys(rest)]

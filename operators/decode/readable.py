@@ -29,6 +29,7 @@ _MARKERS = 64
 _TRANSIENT = (ErrorCode.STORAGE, ErrorCode.CHANGED)
 _REMOTE = re.compile(r"(?!s3:|data:|file:)[a-z][a-z0-9+.-]+:|//", re.IGNORECASE)
 _SEPARATOR = " > "
+_KEPT = 16
 
 
 Source = str | bytes | Callable[[], bytes | None]
@@ -69,12 +70,15 @@ def readable_segments(texts: Iterable[Readable], asset: Asset) -> Iterator[Segme
     A chunk's model input begins with the titles of its sections where the recipe wants them and they fit a
     quarter of the budget; `Segment.text` is the chunk alone, the characters that the locator names.
 
+    Only the first text may refer to what lies outside the asset.
+
     Raises:
         AssetError: EMPTY without text or pictures; STORAGE or CHANGED for a picture that may be there tomorrow.
     """
     album = _Album(asset)
     empty = True
     for readable in texts:
+        album.announce(readable.pictures if asset.takes_pictures else ())
         for segment in _segments(readable, asset, album):
             empty = False
             yield segment
@@ -189,27 +193,38 @@ def _albums(parts: list[Part], locator: Locator, text: str, asset: Asset) -> Ite
 
 
 class _Album:
-    """An asset's pictures, read once each while they stay in a short memory."""
+    """An asset's pictures; so many stay decoded, the others are read again where they are shown."""
 
     def __init__(self, asset: Asset) -> None:
         self.asset = asset
         self.left = asset.recipe.text.max_images
         self.known: dict[Source, Part | None] = {}
+        self.allowed: set[Source] = set()
+
+    def announce(self, pictures: Iterable[Picture]) -> None:
+        """Open every reference, before the first segment is given: what is behind them is part of the asset."""
+        for picture in pictures:
+            if isinstance(picture.source, str) and self._admit(picture.source):
+                self._part(picture.source)
 
     def parts(self, pictures: list[Picture]) -> list[tuple[int, Part]]:
         """The pictures that can be read, with the place of each."""
-        found = ((picture.at, self._part(picture.source)) for picture in pictures)
+        found = ((p.at, self._part(p.source)) for p in pictures if self._admit(p.source))
         return [(at, part) for at, part in found if part is not None]
 
-    def _part(self, source: Source) -> Part | None:
-        if source not in self.known:
-            if self.left <= 0:
-                return None
+    def _admit(self, source: Source) -> bool:
+        if source not in self.allowed and self.left > 0:
             self.left -= 1
-            if len(self.known) >= 16:
-                self.known.pop(next(iter(self.known)))
-            self.known[source] = self._read(source)
-        return self.known[source]
+            self.allowed.add(source)
+        return source in self.allowed
+
+    def _part(self, source: Source) -> Part | None:
+        if source in self.known:
+            return self.known[source]
+        part = self._read(source)
+        if part is None or sum(known is not None for known in self.known.values()) < _KEPT:
+            self.known[source] = part
+        return part
 
     def _read(self, source: Source) -> Part | None:
         from operators.decode.image import image_part
