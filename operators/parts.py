@@ -70,10 +70,13 @@ class Locator:
     end_ms: int | None = None
     char_start: int | None = None
     char_end: int | None = None
+    row_start: int | None = None
+    row_end: int | None = None
 
     def key(self) -> str:
         """A canonical text of the locator, for the segment's digest."""
-        return f"p{self.page}:t{self.start_ms}-{self.end_ms}:c{self.char_start}-{self.char_end}"
+        chars, rows = f"c{self.char_start}-{self.char_end}", f"r{self.row_start}-{self.row_end}"
+        return f"p{self.page}:t{self.start_ms}-{self.end_ms}:{chars}:{rows}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class ReadAssets:
             self.recipe,
             self.spec.card,
             preparer.counter,
-            lambda reference: asset.opened(self.fetcher.fetch_reference(reference, wanted)),
+            lambda reference: asset.refer(self.fetcher, reference, wanted),
         )
         asset.media_type = media.mime
         for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):

@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from operators.parts import Part, Segment, to_arrow
+from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.spool import Fetched
-from schemas.errors import AssetError
+from schemas.errors import AssetError, ErrorCode, Stage
 from schemas.tables import (
     ASSET_KIND,
     DONORS_COLUMN,
@@ -52,6 +53,7 @@ class AssetRows:
         self.donors = row.get(DONORS_COLUMN) or frozenset()
         self.recipe_digest = recipe_digest
         self.digests: list[str] = []
+        self.references: dict[str, str] = {}
         self.keys: Counter[str] = Counter()
         self.media_type: str | None = None
         self.modality: str | None = None
@@ -64,10 +66,28 @@ class AssetRows:
             return self.digests[0] if self.digests else None
         return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
 
-    def opened(self, reference: Fetched) -> BinaryIO:
-        """Make an opened reference part of the asset's identity."""
-        self.digests.append(reference.content_hash)
-        return reference.file
+    def refer(self, fetcher: Fetcher, reference: str, wanted: Wanted) -> BinaryIO:
+        """Open a reference; what it holds, or that it cannot be read, is part of the asset's identity.
+
+        A decoder opens all of them before it gives the first segment, and may open one again.
+
+        Raises:
+            AssetError: what the fetcher raises; CHANGED when the reference is not what it was.
+        """
+        try:
+            fetched: Fetched | AssetError = fetcher.fetch_reference(reference, wanted)
+        except AssetError as error:
+            fetched = error
+        found = str(fetched.code) if isinstance(fetched, AssetError) else fetched.content_hash
+        if reference not in self.references:
+            self.references[reference] = found
+            self.digests.append(found)
+        if isinstance(fetched, AssetError):
+            raise fetched
+        if self.references[reference] != found:
+            fetched.file.close()
+            raise AssetError(ErrorCode.CHANGED, f"{reference} changed while it was read", Stage.FETCH)
+        return fetched.file
 
     @property
     def uri(self) -> str:
@@ -132,6 +152,8 @@ class AssetRows:
             "end_ms": where.end_ms,
             "char_start": where.char_start,
             "char_end": where.char_end,
+            "row_start": where.row_start,
+            "row_end": where.row_end,
             "text": segment.text,
             "tokens": tokens,
             "metadata": self.metadata,

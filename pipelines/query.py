@@ -191,11 +191,13 @@ def _hit(row: dict[str, Any]) -> Hit:
 
 
 def locate(row: dict[str, Any]) -> str:
-    """A segment's locator for people: `p. 7`, `01:23-01:31`, `chars 0-812`, or nothing."""
+    """A segment's locator for people: `p. 7`, `01:23-01:31`, `rows 4-5`, `chars 0-812`, or nothing."""
     if row["page"] is not None:
         return f"p. {row['page']}"
     if row["start_ms"] is not None:
         return f"{_clock(row['start_ms'])}-{_clock(row['end_ms'])}"
+    if row["row_start"] is not None:
+        return f"rows {row['row_start']}-{row['row_end']}"
     if row["char_start"] is not None:
         return f"chars {row['char_start']}-{row['char_end']}"
     return ""

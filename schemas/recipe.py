@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import string
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.card import Frozen
 
@@ -14,6 +16,62 @@ class TextRecipe(Frozen):
 
     chunk_tokens: int = Field(default=256, gt=8)
     overlap_tokens: int = Field(default=32, ge=0)
+    context: bool = Field(
+        default=True,
+        description="the titles of the sections around a chunk go before it, in a quarter of its tokens at most",
+    )
+    images: bool = Field(
+        default=True,
+        description="pictures of Markdown, HTML, notebooks, mail and office files join their text's segment, "
+        "where the model takes such mixtures; one that cannot be read leaves the text as it is",
+    )
+    image_min_px: int = Field(
+        default=64, ge=1, description="pictures with a shorter side are decoration and left out"
+    )
+    max_images: int = Field(default=512, ge=0, description="of one asset; further ones stay text alone")
+
+
+class RowsRecipe(Frozen):
+    """Rows of CSV, TSV, JSON Lines, Parquet and Arrow files as text."""
+
+    template: str | None = Field(
+        default=None,
+        description="text of one row, such as '{title}: {body}'; without one, a line 'column: value' for each value",
+    )
+    per_segment: int = Field(default=1, gt=0, description="rows that share a segment")
+    header: bool = Field(
+        default=True, description="a CSV's first row names the columns; if not, they are 1, 2, ..."
+    )
+    max_chars: int = Field(default=1 << 20, gt=0, description="of one row; longer ones are quarantined")
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns that the template names, each once; None without a template."""
+        if self.template is None:
+            return None
+        names = (name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None)
+        return tuple(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def _template_names_columns(self) -> Self:
+        if self.template is None:
+            return self
+        fields = [f[1:] for f in string.Formatter().parse(self.template) if f[1] is not None]
+        if not fields or any(not name or spec or conversion for name, spec, conversion in fields):
+            raise ValueError(
+                "a row template names columns in braces, '{title}: {body}', and nothing else in them"
+            )
+        return self
+
+
+class UnpackRecipe(Frozen):
+    """Compressed files and the zip inside an office file."""
+
+    max_bytes: int = Field(default=1 << 30, gt=0, description="of all that one file unpacks to")
+    max_ratio: float = Field(
+        default=250, gt=1, description="unpacked to packed, of what is over 16 MiB unpacked"
+    )
+    max_members: int = Field(default=10_000, gt=0)
 
 
 class ImageRecipe(Frozen):
@@ -82,6 +140,8 @@ class Recipe(Frozen):
     version: int = 1
     max_asset_bytes: int = Field(default=16 << 30, gt=0)
     text: TextRecipe = TextRecipe()
+    rows: RowsRecipe = RowsRecipe()
+    unpack: UnpackRecipe = UnpackRecipe()
     image: ImageRecipe = ImageRecipe()
     audio: AudioRecipe = AudioRecipe()
     video: VideoRecipe = VideoRecipe()

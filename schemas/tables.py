@@ -71,8 +71,12 @@ LOCATOR = [
     pa.field("end_ms", pa.int64()),
     pa.field("char_start", pa.int64()),
     pa.field("char_end", pa.int64()),
+    pa.field("row_start", pa.int64()),
+    pa.field("row_end", pa.int64()),
 ]
-"""Where in the asset a segment lies; `page` counts from 1, characters and milliseconds from 0."""
+"""Where in the asset a segment lies; `page` (also a slide, sheet, chapter or message) counts from 1; characters of
+the extracted text (of the page or of the rows, where there are some), milliseconds and rows count from 0, ends
+excluded."""
 
 SEGMENT = [
     pa.field("segment_id", pa.string(), nullable=False),

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import regex
+
 from operators.model.contract import TextCounter
 
 _BOUNDARIES = tuple(
@@ -25,6 +27,9 @@ _BOUNDARIES = tuple(
 
 _NOT_SPACE = re.compile(r"\S")
 _SPACE = re.compile(r"\s+")
+_CLUSTER = regex.compile(r"\X")
+"""What a reader takes for one character: a letter with its accents, an emoji of several."""
+_CLUSTER_CHARS = 32
 _LOOKAHEAD = 8
 _CHARS_PER_TOKEN = 16
 """Characters that one token may take on average: some tokenizers make one token of a megabyte of base64."""
@@ -126,7 +131,8 @@ class _Chunker:
             fitting = [end for end in ends if low < end <= limit]
             if fitting:
                 return fitting[-1]
-        return limit
+        whole = _cluster_start(window, limit)
+        return whole if whole > low else limit
 
     def _advance(self, end: int, repeat: int) -> None:
         self._fill(end + _GAP)
@@ -146,4 +152,12 @@ def _repeat(text: str, at: int) -> int:
     found = _SPACE.search(text, low)
     if found is not None:
         return found.end()
-    return at if low == at else len(text)
+    return _cluster_start(text, at) if low == at else len(text)
+
+
+def _cluster_start(text: str, at: int) -> int:
+    """Where the cluster of characters begins that `at` lies in; `at` itself between two."""
+    if at >= len(text) or text[at - 1 : at + 1].isascii():
+        return at
+    first = max(0, at - _CLUSTER_CHARS)
+    return max((m.start() for m in _CLUSTER.finditer(text, first, at + 1) if m.start() <= at), default=at)

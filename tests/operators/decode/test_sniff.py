@@ -120,7 +120,17 @@ def test_a_pdf_may_begin_late() -> None:
         ("a,b\n1,2\n", "s3://bucket/a.csv", "text/csv"),
         ("def f(): ...\n", "f.py", "text/x-python"),
         ("plain", "README", "text/plain"),
-        ("const a: number = 1", "a.ts", "text/plain"),
+        ("const a: number = 1", "a.ts", "text/x-typescript"),
+        ("WEBVTT\n\n00:01.000 --> 00:02.000\nx", "a.txt", "text/vtt"),
+        ("1\n00:00:01,000 --> 00:00:02,000\nx", "a", "application/x-subrip"),
+        ("{\\rtf1\\ansi x}", "a.doc", "application/rtf"),
+        ("From: a@b.c\nMIME-Version: 1.0\nSubject: s\n\nx", "a.txt", "message/rfc822"),
+        ("From: a@b.c\nSubject: s\n\nx", "a.eml", "message/rfc822"),
+        ("From: here\nTo: there\n\nx", "a.txt", "text/plain"),
+        ("From a@b Sat Jan  3 01:05:34 1996\nFrom: a@b\nReceived: x\n\nx", "a", "application/mbox"),
+        ("a\tb\n", "a.tsv", "text/tab-separated-values"),
+        ('{"cells": []}', "a.ipynb", "application/x-ipynb+json"),
+        ("PAR1 is a magic word", "a.txt", "text/plain"),
         ("<!DOCTYPE html><p>x", "page", "text/html"),
         ("\n<!-- c -->\n<html lang=en>", "page.php", "text/html"),
         ('{"a": 1}', "a.json", "application/json"),
@@ -135,9 +145,13 @@ def test_text_is_text_and_its_name_says_which(text: str, name: str, mime: str) -
     assert (media.mime, media.modality) == (mime, Modality.TEXT)
 
 
-@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32", "cp1252", "cp1251", "shift_jis"])
+@pytest.mark.parametrize(
+    "codec", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252", "cp1251", "shift_jis"]
+)
 def test_text_in_any_encoding_is_text(codec: str) -> None:
-    text = {"cp1252": "déjà vu à Zürich", "cp1251": "Привет, мир"}.get(codec, "日本語のテキスト")
+    text = {"cp1252": "déjà vu à Zürich", "cp1251": "Привет, мир", "utf-16-le": "to Zürich, 東京"}.get(
+        codec, "日本語のテキスト"
+    )
     assert sniff(text.encode(codec), "x").modality is Modality.TEXT
 
 

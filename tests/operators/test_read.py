@@ -1,0 +1,74 @@
+"""Assets that refer to others: what is behind the references is part of what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from operators.read import ReadAssets
+from operators.rows import AssetRows
+from operators.sources.fetch import Fetcher, Wanted
+from operators.storage import Storage
+from schemas.errors import AssetError, ErrorCode
+from schemas.recipe import Recipe, TextRecipe
+from schemas.tables import LISTING, SEGMENT_KIND
+from tests.models.hashed import HashSpec
+from tests.operators.decode.texts import WORDS, png
+
+ALBUM = (
+    f"# A\n\n![one](1.png)\n\n{WORDS}\n\n# B\n\n{WORDS}\n\n![two](2.png)\n\n{WORDS}\n\n![gone](gone.png)\n"
+)
+
+
+def rows(folder: Path, block_bytes: int = 1 << 20, **options: Any) -> list[dict[str, Any]]:
+    fetcher = Fetcher(storage=Storage(), grants={str(folder): (str(folder),)}, max_bytes=1 << 30)
+    recipe = Recipe(text=TextRecipe(chunk_tokens=32, overlap_tokens=0))
+    reader = ReadAssets(fetcher=fetcher, spec=HashSpec(), recipe=recipe, block_bytes=block_bytes)
+    uri = folder / "a.md"
+    row = {"uri": str(uri), "source": str(folder), "size": uri.stat().st_size, **options}
+    shard = pa.Table.from_pylist([row], LISTING)
+    return [row for table in reader(shard) for row in table.to_pylist()]
+
+
+def album(folder: Path, colour: str = "red") -> Path:
+    folder.mkdir()
+    (folder / "a.md").write_text(ALBUM)
+    (folder / "1.png").write_bytes(png(colour))
+    (folder / "2.png").write_bytes(png("blue"))
+    return folder
+
+
+def test_every_row_of_an_asset_with_pictures_has_the_same_hash_however_it_is_batched(tmp_path: Path) -> None:
+    folder = album(tmp_path / "x")
+    found = rows(folder)
+    assert sum(r["kind"] == SEGMENT_KIND for r in found) > 5
+    assert {r["modality"] for r in found} == {"text", "document"}
+    assert len({r["content_hash"] for r in found}) == 1
+    assert [r["segment_id"] for r in found] == [r["segment_id"] for r in rows(folder, block_bytes=1)]
+
+
+def test_another_picture_makes_another_asset_of_the_same_text(tmp_path: Path) -> None:
+    one, same, other = (album(tmp_path / name, c) for name, c in (("x", "red"), ("y", "red"), ("z", "lime")))
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "a.md").write_text(ALBUM)
+    hashes = [rows(folder)[-1]["content_hash"] for folder in (one, same, other, bare)]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
+
+
+def test_a_reference_that_changes_while_it_is_read_is_tried_again(tmp_path: Path) -> None:
+    folder = album(tmp_path / "x")
+    fetcher = Fetcher(storage=Storage(), grants={str(folder): (str(folder),)}, max_bytes=1 << 30)
+    wanted = Wanted(str(folder / "a.md"), str(folder), None)
+    asset = AssetRows({"uri": wanted.uri, "source": "", "size": 1, "etag": None, "mtime": None}, "recipe")
+    for _ in range(2):
+        asset.refer(fetcher, "1.png", wanted).close()
+    assert len(asset.digests) == 1, "the same reference counts once"
+    (folder / "1.png").write_bytes(png("green"))
+    with pytest.raises(AssetError) as caught:
+        asset.refer(fetcher, "1.png", wanted)
+    assert caught.value.code is ErrorCode.CHANGED
