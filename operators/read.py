@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from operators.decode.registry import decode
+from operators.decode.sniff import MediaType
+from operators.isolation.decoders import decoders
 from operators.model.contract import ModelSpec, Preparer
 from operators.parts import Part, Segment, to_arrow
 from operators.sources.fetch import Fetched, Fetcher, Wanted
 from schemas.card import Role
+from schemas.config import DecodeConfig
 from schemas.errors import AssetError, EmbedlakeError, ErrorCode, Stage, described
 from schemas.recipe import Recipe
 from schemas.tables import (
@@ -53,6 +56,7 @@ class ReadAssets:
     recipe: Recipe
     role: str = Role.DOCUMENT
     block_bytes: int = 16 << 20
+    limits: DecodeConfig = DecodeConfig()
 
     def __call__(self, shard: pa.Table) -> Iterator[pa.Table]:
         """One shard's rows; media of at most one block and one asset's window are held at a time."""
@@ -89,23 +93,33 @@ class ReadAssets:
 
     def _segments(self, asset: _Asset, wanted: Wanted, fetched: Fetched) -> Iterator[list[dict[str, Any]]]:
         preparer = _preparer(self.spec, self.role)
-        asset.digests.append(fetched.content_hash)
-        media, segments = decode(
+        asset.digests[""] = fetched.content_hash
+        media, segments = self._decode(
             fetched.file,
             wanted.uri if wanted.inline is None else _INLINE_NAME,
             self.recipe,
             self.spec.card,
             preparer.counter,
-            lambda reference: asset.opened(self.fetcher.fetch_reference(reference, wanted)),
+            lambda reference: asset.opened(reference, self.fetcher.fetch_reference(reference, wanted)),
         )
         asset.media_type = media.mime
-        for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):
-            fresh = asset.number(batch)
-            inputs, tokens = _prepare(preparer, [segment.parts for _, _, segment in fresh])
-            yield [
-                asset.segment(ordinal, key, segment, parts, count)
-                for (ordinal, key, segment), parts, count in zip(fresh, inputs, tokens, strict=True)
-            ]
+        with closing(cast(Any, segments)):
+            for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):
+                fresh = asset.number(batch)
+                inputs, tokens = _prepare(preparer, [segment.parts for _, _, segment in fresh])
+                yield [
+                    asset.segment(ordinal, key, segment, parts, count)
+                    for (ordinal, key, segment), parts, count in zip(fresh, inputs, tokens, strict=True)
+                ]
+
+    @property
+    def _decode(self) -> Callable[..., tuple[MediaType, Iterator[Segment]]]:
+        if self.limits.isolated:
+            return decoders(self.limits).decode
+        # Where decoders live in the child, this process need not load them.
+        from operators.decode.registry import decode
+
+        return decode
 
 
 _PREPARERS: dict[tuple[str, str], Preparer] = {}
@@ -159,7 +173,7 @@ class _Asset:
         self.staged = frozenset(row.get(STAGED_COLUMN) or ())
         self.donors = frozenset(row.get(DONORS_COLUMN) or ())
         self.recipe_digest = recipe_digest
-        self.digests: list[str] = []
+        self.digests: dict[str, str] = {}
         self.keys: Counter[str] = Counter()
         self.media_type: str | None = None
         self.modality: str | None = None
@@ -168,13 +182,14 @@ class _Asset:
     @property
     def content_hash(self) -> str | None:
         """The object's sha256; with media that a document refers to, the sha256 over all of theirs."""
-        if len(self.digests) < 2:
-            return self.digests[0] if self.digests else None
-        return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
+        digests = list(self.digests.values())
+        if len(digests) < 2:
+            return digests[0] if digests else None
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
-    def opened(self, reference: Fetched) -> BinaryIO:
-        """Make an opened reference part of the asset's identity."""
-        self.digests.append(reference.content_hash)
+    def opened(self, name: str, reference: Fetched) -> BinaryIO:
+        """Make an opened reference part of the asset's identity, once however often it is opened."""
+        self.digests[name] = reference.content_hash
         return reference.file
 
     def moved(self, content_hash: str) -> dict[str, Any]:

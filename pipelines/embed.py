@@ -113,7 +113,11 @@ class EmbedJob:
         """Reads the job's assets; `grants` are the roots that each source may read."""
         fetcher = Fetcher(storage=self.storage, grants=grants, max_bytes=self.recipe.max_asset_bytes)
         return ReadAssets(
-            fetcher=fetcher, spec=self.spec, recipe=self.recipe, block_bytes=self.config.block_bytes
+            fetcher=fetcher,
+            spec=self.spec,
+            recipe=self.recipe,
+            block_bytes=self.config.block_bytes,
+            limits=self.config.decode,
         )
 
 
