@@ -5,6 +5,8 @@ It imports no engine and no model: a counter of tokens that needs one is asked i
 
 from __future__ import annotations
 
+import io
+import mmap
 import os
 import pickle
 import select
@@ -31,6 +33,7 @@ from operators.isolation.wire import (
     framed,
     header_of,
     media_frame,
+    record,
     segment_frame,
     send,
 )
@@ -44,6 +47,7 @@ REFUSED = ("torch", "ray", "lance", "lancedb", "transformers")
 
 _FLUSH_BYTES = 1 << 16
 _FLUSH_S = 0.02
+_READ_BYTES = 1 << 16
 Decode = Callable[..., tuple[MediaType, Iterator[Segment]]]
 
 
@@ -56,6 +60,8 @@ class _Link:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._read = bytearray()
+        self._fds: list[int] = []
         self._held: list[Buffer] = []
         self._bytes = 0
         self._flushed = time.monotonic()
@@ -70,15 +76,12 @@ class _Link:
 
     def get(self) -> Frame | None:
         """The next message of the parent; None when it has hung up."""
-        prefix, fds = bytearray(), []
-        while len(prefix) < PREFIX.size:
-            data, got, _, _ = socket.recv_fds(self._sock, PREFIX.size - len(prefix), 1)
-            if not data:
+        while len(self._read) < PREFIX.size:
+            if not self._fill():
                 return None
-            prefix += data
-            fds += got
-        head, size = PREFIX.unpack(prefix)
-        return Frame(header_of(self._exactly(head)), self._exactly(size), fds)
+        head, size = PREFIX.unpack(self._exactly(PREFIX.size))
+        header = header_of(self._exactly(head))
+        return Frame(header, self._exactly(size), self._fds.pop(0) if header.get("fd") else None)
 
     def ask(self, header: dict[str, Any], pieces: tuple[Buffer, ...] = ()) -> Frame:
         """A question, and the parent's answer."""
@@ -92,11 +95,30 @@ class _Link:
 
     def stopped(self) -> bool:
         """Whether the parent has said something, and unasked it only says stop."""
-        return bool(select.select([self._sock], [], [], 0)[0])
+        return bool(self._read or select.select([self._sock], [], [], 0)[0])
+
+    def _fill(self) -> bool:
+        data, fds, _, _ = socket.recv_fds(self._sock, _READ_BYTES, 1)
+        self._read += data
+        self._fds += fds
+        return bool(data)
 
     def _exactly(self, size: int) -> bytearray:
+        if size > _READ_BYTES:
+            return self._large(size)
+        while len(self._read) < size:
+            if not self._fill():
+                raise SystemExit
+        data = self._read[:size]
+        del self._read[:size]
+        return data
+
+    def _large(self, size: int) -> bytearray:
         data = bytearray(size)
-        view, at = memoryview(data), 0
+        at = min(size, len(self._read))
+        data[:at] = self._read[:at]
+        del self._read[:at]
+        view = memoryview(data)
         while at < size:
             got = self._sock.recv_into(view[at:])
             if not got:
@@ -140,6 +162,7 @@ class _Server:
     decode: Decode
     limits: DecodeConfig
     counter: _Counter
+    black_box: mmap.mmap
     context: tuple[Any, Any] = (None, None)
     most_idle: int = field(init=False)
 
@@ -149,17 +172,19 @@ class _Server:
     def run(self) -> None:
         """Until the parent hangs up."""
         while (frame := self.link.get()) is not None:
+            if frame.op == "context":
+                self.context = pickle.loads(frame.body)  # noqa: S301 (the parent's own bytes)
+                self.counter = _Counter(self.link)
             # A stop may cross the end of its asset.
-            if frame.op == "decode":
+            elif frame.op == "decode":
                 self.link.put(self._asset(frame), flush=True)
 
     def _asset(self, frame: Frame) -> list[Buffer]:
         """Stream one asset; the closing message is returned."""
-        if frame.header["fresh"]:
-            self.context, self.counter = pickle.loads(frame.body), _Counter(self.link)  # noqa: S301 (as above)
         refresh_cpu(self.limits.cpu_seconds)
         try:
-            with suppress(_StoppedError), os.fdopen(frame.fds[0], "rb") as file:
+            body = io.BytesIO(frame.body) if frame.fd is None else os.fdopen(frame.fd, "rb")
+            with suppress(_StoppedError), body as file:
                 self._stream(file, frame.header["name"])
         except AssetError as error:
             return failure_frame(error)
@@ -172,7 +197,8 @@ class _Server:
 
     def _stream(self, file: BinaryIO, name: str) -> None:
         media, segments = self.decode(file, name, *self.context, self.counter, self._open)
-        self.link.put(media_frame(media), flush=True)
+        record(self.black_box, media)
+        self.link.put(media_frame(media))
         with closing(cast(Any, segments)):
             for segment in segments:
                 if self.link.stopped():
@@ -181,17 +207,18 @@ class _Server:
 
     def _open(self, reference: str) -> BinaryIO:
         answer = self.link.ask({"op": "open", "reference": reference})
-        if answer.op != "opened":
+        if answer.fd is None:
             raise failure_of(answer)
-        return open(answer.fds[0], "rb")
+        return os.fdopen(answer.fd, "rb")
 
 
-def main(sock_fd: int, lifeline: int, entry: str, limits: str) -> None:
+def main(sock_fd: int, lifeline: int, black_box: int, entry: str, limits: str) -> None:
     """Serve a parent.
 
     Args:
         sock_fd: a connected stream socket.
         lifeline: as `operators.isolation.limits.restrict` wants it.
+        black_box: as `operators.isolation.wire.black_box` made it.
         entry: `module:function` of what decodes.
         limits: a `DecodeConfig` as JSON.
     """
@@ -206,4 +233,4 @@ def main(sock_fd: int, lifeline: int, entry: str, limits: str) -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    _Server(link, decode, config, _Counter(link)).run()
+    _Server(link, decode, config, _Counter(link), mmap.mmap(black_box, 0)).run()

@@ -11,6 +11,14 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 _BLOCK = 1 << 20
+_INLINE = 1 << 17
+
+
+def small(file: BinaryIO) -> bytes | None:
+    """The bytes of a small file in memory: copying them costs less than another descriptor."""
+    if isinstance(file, io.BytesIO) and file.getbuffer().nbytes <= _INLINE:
+        return file.getvalue()
+    return None
 
 
 @contextmanager
@@ -24,7 +32,7 @@ def descriptor(file: BinaryIO) -> Iterator[int]:
     if own is not None:
         yield own
         return
-    with _scratch() as copy:
+    with scratch() as copy:
         if isinstance(file, io.BytesIO):
             copy.write(file.getbuffer())
         else:
@@ -44,7 +52,7 @@ def _own(file: BinaryIO) -> int | None:
         return None
 
 
-def _scratch() -> BinaryIO:
+def scratch() -> BinaryIO:
     """A file in memory where the system has such; else one without a name on disk."""
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("embedlake-asset"), "w+b", buffering=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,15 +13,25 @@ import tempfile
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from operators.isolation.wire import PREFIX, BrokenFrameError, Buffer, Frame, header_of, send
+from operators.isolation.wire import (
+    PREFIX,
+    BrokenFrameError,
+    Buffer,
+    Frame,
+    black_box,
+    erase,
+    header_of,
+    recorded,
+    send,
+)
 from schemas.config import DecodeConfig
 from schemas.errors import EmbedlakeError, ErrorCode
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from operators.isolation.child import main; main(int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])"
+    "from operators.isolation.child import main; main(*map(int, sys.argv[2:5]), *sys.argv[5:])"
 )
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TZ")
 _FIXED = {
@@ -59,9 +70,12 @@ class ChildProcess:
         """
         self._limits = limits
         ours, theirs = socket.socketpair()
-        lifeline, self._held = os.pipe()
+        lifeline, held = os.pipe()
+        self._held = open(held, "wb", buffering=0)  # noqa: SIM115 (held as long as the child may live)
         path = json.dumps([os.path.abspath(folder) for folder in sys.path])
-        words = [str(theirs.fileno()), str(lifeline), entry, limits.model_dump_json()]
+        self._black_box = black_box()
+        fds = (theirs.fileno(), lifeline, self._black_box.fileno())
+        words = [*map(str, fds), entry, limits.model_dump_json()]
         with theirs, tempfile.TemporaryFile() as said:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 (this interpreter)
@@ -71,17 +85,16 @@ class ChildProcess:
                     stderr=said,
                     cwd="/",
                     env={**{k: os.environ[k] for k in _INHERITED if k in os.environ}, **_FIXED},
-                    pass_fds=(theirs.fileno(), lifeline),
+                    pass_fds=fds,
                     start_new_session=True,
                 )
             except OSError as error:
                 ours.close()
-                os.close(self._held)
                 raise _unstarted(str(error)) from error
             finally:
                 os.close(lifeline)
             self._sock = ours
-            self._reader = ours.makefile("rb", buffering=1 << 16)
+            self._reader = cast(io.BufferedReader, ours.makefile("rb", buffering=1 << 16))
             self._wait_until_ready(theirs, said)
         ours.settimeout(limits.timeout_seconds)
 
@@ -120,11 +133,11 @@ class ChildProcess:
             ChildDiedError: it ended, said nothing for too long, or spoke nonsense.
         """
         try:
-            head, size = PREFIX.unpack(self._exactly(PREFIX.size))
+            head, size = PREFIX.unpack(self._bytes(PREFIX.size))
             if head > _HEADER_BYTES or size > self._limits.memory_bytes:
                 raise BrokenFrameError(f"a message of {head + size} bytes")
-            header = self._exactly(head)
-            return Frame(header_of(header), self._exactly(size), mark=zlib.crc32(header))
+            header = self._bytes(head)
+            return Frame(header_of(header), self._array(size) if size else b"", mark=zlib.crc32(header))
         except TimeoutError as error:
             raise self._silent() from error
         except BrokenFrameError as error:
@@ -133,11 +146,27 @@ class ChildProcess:
         except OSError as error:
             raise self._died() from error
 
-    def _exactly(self, size: int) -> bytearray:
+    def begin(self, timeout_s: float) -> None:
+        """Another asset: forget the last one, and wait no longer than this for a message."""
+        erase(self._black_box)
+        self.hurry(timeout_s)
+
+    def last_words(self) -> Frame | None:
+        """The media type that a dead child has written down and perhaps not sent."""
+        return recorded(self._black_box)
+
+    def _bytes(self, size: int) -> bytes:
+        data: bytes = self._reader.read(size)
+        if len(data) < size:
+            raise ConnectionResetError
+        return data
+
+    def _array(self, size: int) -> bytearray:
+        """Bytes that whoever gets the arrays in them may write to."""
         data = bytearray(size)
         view, at = memoryview(data), 0
         while at < size:
-            got = self._reader.readinto(view[at:])  # type: ignore[attr-defined]
+            got = self._reader.readinto(view[at:])
             if not got:
                 raise ConnectionResetError
             at += got
@@ -145,7 +174,9 @@ class ChildProcess:
 
     def _silent(self) -> ChildDiedError:
         seconds = self._sock.gettimeout()
-        self.kill()
+        # What a dead decoder has started may hold its end of the socket open.
+        if (status := self.kill()) is not None:
+            return self._ended(status)
         return ChildDiedError(ErrorCode.DECODER_TIMEOUT, f"no progress for {seconds:g} s")
 
     def hurry(self, seconds: float) -> None:
@@ -161,9 +192,7 @@ class ChildProcess:
         self._process.wait()
         self._reader.close()
         self._sock.close()
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
+        self._held.close()
         return status
 
     def _died(self) -> ChildDiedError:
@@ -173,6 +202,10 @@ class ChildProcess:
         status = self.kill()
         if status is None:
             return ChildDiedError(ErrorCode.DECODER_CRASHED, "the decoder's process hung up")
+        return self._ended(status)
+
+    def _ended(self, status: int) -> ChildDiedError:
+        """Why it ended, by its exit status."""
         if status >= 0:
             return ChildDiedError(
                 ErrorCode.DECODER_CRASHED, f"the decoder's process exited with status {status}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from operators.decode.document import OpenReference
 from operators.decode.sniff import MediaType
-from operators.isolation.files import descriptor
+from operators.isolation.files import descriptor, small
 from operators.isolation.process import ChildDiedError, ChildProcess
 from operators.isolation.wire import (
     BrokenFrameError,
@@ -56,6 +56,7 @@ class Session:
         self._timeout_s = timeout_s
         self._context: tuple[Recipe, ModelCard] | None = None
         self._counter: TextCounter | None = None
+        self._death: ChildDiedError | None = None
 
     def run(self, asset: Asset) -> Generator[Message]:
         """The asset's media type and segments, each with a checksum of what it says.
@@ -65,7 +66,7 @@ class Session:
             ChildDiedError: there is no such child any more, or it must not be used again.
         """
         self.usable = False
-        self.process.hurry(self._timeout_s)
+        self.process.begin(self._timeout_s)
         try:
             self._begin(asset)
             yield from self._messages(asset)
@@ -78,16 +79,18 @@ class Session:
 
     def _begin(self, asset: Asset) -> None:
         context = (asset.recipe, asset.card)
-        fresh = context != self._context or asset.counter is not self._counter
-        pieces = [pickle.dumps(context)] if fresh else []
-        message = framed({"op": "decode", "name": asset.name, "fresh": fresh}, pieces)
+        if context != self._context or asset.counter is not self._counter:
+            self.process.send(framed({"op": "context"}, [pickle.dumps(context)]))
+            self._context, self._counter = context, asset.counter
+        body = small(asset.file)
+        if body is not None:
+            return self.process.send(framed({"op": "decode", "name": asset.name}, [body]))
         with descriptor(asset.file) as fd:
-            self.process.send(message, fd)
-        self._context, self._counter = context, asset.counter
+            return self.process.send(framed({"op": "decode", "name": asset.name, "fd": True}), fd)
 
     def _messages(self, asset: Asset) -> Iterator[Message]:
         started = False
-        while (frame := self.process.receive()).op != "done":
+        while (frame := self._receive(started)).op != "done":
             if frame.op == "failed":
                 raise self._failure(frame)
             if frame.op == "media":
@@ -98,6 +101,19 @@ class Session:
             else:
                 self._answer(frame, asset)
         self._survived(worn=bool(frame.header.get("worn")))
+
+    def _receive(self, started: bool) -> Frame:
+        """The next message; the media type out of the black box when the child died before it could send it."""
+        if self._death is not None:
+            raise self._death
+        try:
+            return self.process.receive()
+        except ChildDiedError as died:
+            found = None if started else self.process.last_words()
+            if found is None:
+                raise
+            self._death = died
+            return found
 
     def _failure(self, frame: Frame) -> AssetError | ChildDiedError:
         error = failure_of(frame)
@@ -127,7 +143,7 @@ class Session:
         except AssetError as error:
             return self.process.send(failure_frame(error, "refused"))
         with file, descriptor(file) as fd:
-            return self.process.send(framed({"op": "opened"}), fd)
+            return self.process.send(framed({"op": "opened", "fd": True}), fd)
 
     def _stop(self) -> None:
         """Let the child leave its asset, or end it."""

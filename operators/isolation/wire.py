@@ -6,15 +6,19 @@ A frame is data alone, so that a child which was taken over cannot make its pare
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import socket
 import struct
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from operators.decode.sniff import MediaType
+from operators.isolation.files import scratch
 from operators.parts import DTYPES, Locator, Part, PartKind, Segment
 from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode, Stage
@@ -37,7 +41,7 @@ class Frame:
 
     header: dict[str, Any]
     body: Buffer = b""
-    fds: list[int] = field(default_factory=list)
+    fd: int | None = None
     mark: int = 0
 
     @property
@@ -128,6 +132,37 @@ def media_of(frame: Frame) -> MediaType:
         return MediaType(**{**values, "modality": Modality(values["modality"])})
     except (KeyError, ValueError) as error:
         raise BrokenFrameError("a media type that nobody knows") from error
+
+
+def black_box() -> BinaryIO:
+    """A page that a child writes to at no cost and its parent reads when it has died."""
+    page = scratch()
+    page.truncate(mmap.PAGESIZE)
+    return page
+
+
+def record(box: mmap.mmap, media: MediaType) -> None:
+    """Write down what the asset at hand is."""
+    buffers = media_frame(media)
+    data = b"".join(buffers)
+    if len(data) < len(box):
+        box[: len(data)] = data
+
+
+def erase(box: BinaryIO) -> None:
+    """Forget what was written down of an earlier asset."""
+    os.pwrite(box.fileno(), bytes(PREFIX.size), 0)
+
+
+def recorded(box: BinaryIO) -> Frame | None:
+    """What was written down of the asset at hand; None where there is nothing that can be read."""
+    data = os.pread(box.fileno(), mmap.PAGESIZE, 0)
+    head, size = PREFIX.unpack_from(data)
+    header = data[PREFIX.size : PREFIX.size + head]
+    try:
+        return Frame(header_of(header), mark=zlib.crc32(header)) if head and not size else None
+    except BrokenFrameError:
+        return None
 
 
 def segment_frame(segment: Segment) -> list[Buffer]:
