@@ -73,7 +73,7 @@ class ChildProcess:
         lifeline, held = os.pipe()
         self._held = open(held, "wb", buffering=0)  # noqa: SIM115 (held as long as the child may live)
         path = json.dumps([os.path.abspath(folder) for folder in sys.path])
-        self._black_box = black_box()
+        self._black_box, self._last_words = black_box(), cast("Frame | None", None)
         fds = (theirs.fileno(), lifeline, self._black_box.fileno())
         words = [*map(str, fds), entry, limits.model_dump_json()]
         with theirs, tempfile.TemporaryFile() as said:
@@ -152,8 +152,8 @@ class ChildProcess:
         self.hurry(timeout_s)
 
     def last_words(self) -> Frame | None:
-        """The media type that a dead child has written down and perhaps not sent."""
-        return recorded(self._black_box)
+        """The media type that a dead child had written down and perhaps not sent."""
+        return self._last_words
 
     def _bytes(self, size: int) -> bytes:
         data: bytes = self._reader.read(size)
@@ -193,6 +193,9 @@ class ChildProcess:
         self._reader.close()
         self._sock.close()
         self._held.close()
+        if not self._black_box.closed:
+            self._last_words = recorded(self._black_box)
+            self._black_box.close()
         return status
 
     def _died(self) -> ChildDiedError:

@@ -298,7 +298,7 @@ def test_the_child_has_no_secret_no_open_file_and_no_heavy_library(
         child = psutil.Process(pid(isolated))
         assert {"AWS_SECRET_ACCESS_KEY", "USER"}.isdisjoint(child.environ())
         assert child.environ()["HOME"] == "/nonexistent"
-        assert child.open_files() == []
+        assert [f.path for f in child.open_files() if not f.path.startswith("/proc/")] == []
     mapped = " ".join(m.path for m in child.memory_maps())
     assert "av" in mapped
     assert not any(name in mapped for name in ("torch", "ray/", "lance"))
