@@ -178,7 +178,7 @@ class _Run:
         with explained(self.lake, LakeError):
             earlier = Attempts(receipts.read_all())
         resumed = earlier.staged().height
-        work, staged = earlier.remaining(self.plan.work)
+        work, staged = earlier.remaining(self.plan.work, again=job.selection.only is not None)
         if not work.num_rows:
             return Ran(), resumed
         flow = Dataflow(

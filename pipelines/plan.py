@@ -125,7 +125,7 @@ def _joined(
     known = pl.col("status").is_not_null()
     same = pl.col("size").eq_missing(pl.col("size_old")) & pl.col("etag").eq_missing(pl.col("etag_old"))
     retried = (pl.col("status") == QUARANTINED) & pl.col("error_code").is_in([str(c) for c in RETRIED])
-    fresh = known & same & ~retried.fill_null(False) & ~pl.lit(selector.selection.full)
+    fresh = known & same & ~retried.fill_null(False) & ~pl.lit(selector.again)
     edited = ~pl.col(METADATA_DIGEST).eq_missing(pl.col(f"{METADATA_DIGEST}_old"))
     named = selector.by_name() & ~pl.col("forgotten")
     return (

@@ -91,12 +91,14 @@ class Attempts:
             .unique("uri", keep="first", maintain_order=True)
         )
 
-    def remaining(self, work: pa.Table) -> tuple[pa.Table, pl.DataFrame]:
+    def remaining(self, work: pa.Table, again: bool = False) -> tuple[pa.Table, pl.DataFrame]:
         """The part of the work that has not ended, and the segments staged of it.
 
-        An asset that ended for a reason outside its bytes is tried again.
+        An asset that ended for a reason outside its bytes is tried again; with `again` all that failed.
         """
         retried = pl.col("error_code").is_in([str(code) for code in RETRIED]).fill_null(False)
+        if again:
+            retried = pl.col("error_code").is_not_null()
         done = self.outcomes().filter(pl.col("complete") & ~retried)
         left = (
             pl.DataFrame({"uri": pl.Series(work["uri"])})

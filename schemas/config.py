@@ -58,6 +58,9 @@ class Selection(Frozen):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     max_assets: int | None = Field(default=None, gt=0, description="so many assets, the rest next time")
+    only: tuple[str, ...] | None = Field(
+        default=None, description="exactly these URIs, again whatever became of them; all else is left alone"
+    )
 
 
 class Policy(Frozen):

@@ -99,7 +99,7 @@ _ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
 _BY_NAME = {".m4b": "audio/mp4", ".m4a": "audio/mp4", ".md": "text/markdown", ".jsonl": "application/jsonl"}
 _HANDLER = re.compile(rb"hdlr.{8}(vide|soun)", re.DOTALL)
 _MARKUP = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?>(?:<!--.*?-->\s*)*)<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _PARTS_LIST = re.compile(r"\s*:\s*\[")

@@ -95,7 +95,7 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "a.mkv": _film("matroska", "mpeg4", "flac"),
     "a.webm": _film("webm", "libvpx", "libopus"),
     "a.avi": _film("avi", "mpeg4", "mp3"),
-    "a.ts": _film("mpegts", "mpeg2video", "mp2"),
+    "a.ts": _film("mpegts", "libx264", "mp2", **_FAST),
 }
 
 
