@@ -1,7 +1,8 @@
 """What crash containment costs: the same assets decoded in a child and in this process, in interleaved rounds.
 
 `python -m tests.benchmarks.isolation [--rounds N]` prints, for each kind of asset, the time of one in process, the
-time in the child, and their ratio. Wall time: the child decodes ahead while this process takes what is ready.
+time in the child, and the ratios of wall and of CPU time. Wall: the child decodes ahead while this process takes
+what is ready. Linux alone.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from operators.decode import registry
@@ -28,7 +31,7 @@ from tests.operators.decode.test_registry import no_reference
 
 COUNTER = Words()
 _ROUND_S = 0.4
-_CARD = card()
+CARD, RECIPE = card(), Recipe()
 
 
 def photo(width: int, height: int) -> bytes:
@@ -65,28 +68,38 @@ ASSETS: dict[str, Callable[[], bytes]] = {
 Decode = Callable[..., Any]
 
 
-def seconds(decode: Decode, data: bytes, times: int) -> float:
-    """Of decoding one asset to its last segment."""
-    started = time.perf_counter()
+Spent = tuple[float, float]
+
+
+def spent(decode: Decode, data: bytes, times: int, child: psutil.Process) -> Spent:
+    """Wall seconds of decoding one asset to its last segment, and CPU seconds of both processes."""
+    wall, cpu = time.perf_counter(), time.process_time() + _cpu(child)
     for _ in range(times):
-        _, segments = decode(io.BytesIO(data), "x", Recipe(), _CARD, COUNTER, no_reference)
+        _, segments = decode(io.BytesIO(data), "x", RECIPE, CARD, COUNTER, no_reference)
         for _segment in segments:
             pass
-    return (time.perf_counter() - started) / times
+    return (time.perf_counter() - wall) / times, (time.process_time() + _cpu(child) - cpu) / times
 
 
-def measure(data: bytes, isolated: Decoders, rounds: int) -> tuple[float, float, float]:
-    """Median milliseconds in process and in the child, and the median of the rounds' ratios."""
-    ways = (registry.decode, isolated.decode)
-    times = max(1, int(_ROUND_S / max(seconds(way, data, 1) for way in ways for _ in range(2))))
-    here, there = [], []
+def _cpu(child: psutil.Process) -> float:
+    """CPU seconds of the child's only thread, exact to the nanosecond."""
+    return int(Path(f"/proc/{child.pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def measure(data: bytes, isolated: Decoders, child: psutil.Process, rounds: int) -> list[float]:
+    """Median milliseconds in process and in the child, then the medians of the rounds' ratios: wall and CPU."""
+    here, there = registry.decode, isolated.decode
+    longest = max(spent(way, data, 1, child)[0] for way in (here, there) for _ in range(2))
+    times, found = max(1, int(_ROUND_S / longest)), []
     for number in range(rounds):
-        order = ways if number % 2 else ways[::-1]
-        found = {way: seconds(way, data, times) for way in order}
-        here.append(found[ways[0]])
-        there.append(found[ways[1]])
-    ratios = [b / a for a, b in zip(here, there, strict=True)]
-    return 1e3 * statistics.median(here), 1e3 * statistics.median(there), statistics.median(ratios)
+        first, second = (here, there) if number % 2 else (there, here)
+        pair = {way: spent(way, data, times, child) for way in (first, second)}
+        found.append((pair[here], pair[there]))
+    return [
+        1e3 * statistics.median(one[0] for one, _ in found),
+        1e3 * statistics.median(other[0] for _, other in found),
+        *(statistics.median(other[i] / one[i] for one, other in found) for i in (0, 1)),
+    ]
 
 
 def main() -> None:
@@ -96,12 +109,14 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     started = time.perf_counter()
     isolated = Decoders(DecodeConfig())
-    seconds(isolated.decode, b"a word", 1)
+    list(isolated.decode(io.BytesIO(b"a word"), "x", RECIPE, CARD, COUNTER, no_reference)[1])
     print(f"start of a child and its first asset: {time.perf_counter() - started:.2f} s")
-    print("| asset | in process, ms | in a child, ms | child / process |\n|---|---|---|---|")
+    (child,) = psutil.Process().children()
+    print("| asset | in process, ms | in a child, ms | wall, child / process | CPU, both / process |")
+    print("|---|---|---|---|---|")
     for name, make in ASSETS.items():
-        here, there, ratio = measure(make(), isolated, rounds)
-        print(f"| {name} | {here:.2f} | {there:.2f} | {ratio:.2f} |", flush=True)
+        here, there, wall, cpu = measure(make(), isolated, child, rounds)
+        print(f"| {name} | {here:.2f} | {there:.2f} | {wall:.2f} | {cpu:.2f} |", flush=True)
     isolated.close()
 
 
