@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test check chaos bench clean
+.PHONY: setup demo test check chaos fuzz bench clean
 
 setup: $(READY)
 
@@ -25,6 +25,9 @@ test: check
 
 chaos: $(READY)
 	$(BIN)/python -m pytest tests/chaos -s
+
+fuzz: $(READY)
+	EMBEDLAKE_FUZZ_COUNT=$${COUNT:-20000} EMBEDLAKE_FUZZ_SEED=$${SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/fuzz -s
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -96,8 +96,13 @@ def settings(
     flags = loaded.model_dump(
         include={"lake", "corpus", "model", "recipe", "allow", "ray_address"}, exclude_none=True
     )
-    commands: Any = context.command
-    context.default_map = dict.fromkeys(commands.commands, flags)
+    context.default_map = _defaults(context.command, flags)
+
+
+def _defaults(group: Any, flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags as defaults of each command, and of the commands below one."""
+    known = group.commands.items()
+    return {name: _defaults(found, flags) if hasattr(found, "commands") else flags for name, found in known}
 
 
 def selection(

@@ -1,7 +1,20 @@
 """The command line: every command, registered."""
 
 from jobs.app import app
-from jobs.commands import embed, evaluate, forget, gc, maintain, nightly, plan, search, sql, status, train
+from jobs.commands import (
+    embed,
+    evaluate,
+    forget,
+    gc,
+    maintain,
+    nightly,
+    plan,
+    quarantine,
+    search,
+    sql,
+    status,
+    train,
+)
 
 __all__ = [
     "app",
@@ -12,6 +25,7 @@ __all__ = [
     "maintain",
     "nightly",
     "plan",
+    "quarantine",
     "search",
     "sql",
     "status",

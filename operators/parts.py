@@ -28,12 +28,13 @@ class PartKind(StrEnum):
     AUDIO = "audio"
 
 
-_DTYPES: dict[PartKind, Any] = {
+DTYPES: dict[PartKind, Any] = {
     PartKind.TOKENS: np.int32,
     PartKind.IMAGE: np.uint8,
     PartKind.FRAME: np.uint8,
     PartKind.AUDIO: np.int16,
 }
+"""Of each kind's `data`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def to_arrow(inputs: Iterable[tuple[Part, ...]]) -> pa.Array:
             {
                 "kind": str(p.kind),
                 "text": p.text,
-                "data": None if p.data is None else np.ascontiguousarray(p.data, _DTYPES[p.kind]).tobytes(),
+                "data": None if p.data is None else np.ascontiguousarray(p.data, DTYPES[p.kind]).tobytes(),
                 "shape": None if p.data is None else list(p.data.shape),
                 "at_ms": p.at_ms,
             }
@@ -124,7 +125,7 @@ def from_arrow(column: pa.Array | pa.ChunkedArray) -> list[tuple[Part, ...]]:
 
 def _part(data: pa.Scalar, kind: str, text: str | None, shape: list[int] | None, at_ms: int | None) -> Part:
     dtype = PartKind(kind)
-    array = np.frombuffer(data.as_buffer(), _DTYPES[dtype]).reshape(shape) if shape is not None else None
+    array = np.frombuffer(data.as_buffer(), DTYPES[dtype]).reshape(shape) if shape is not None else None
     return Part(dtype, text, array, at_ms)
 
 

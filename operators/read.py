@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import pyarrow as pa
 
-from operators.decode.registry import decode
+from operators.decode.sniff import MediaType
+from operators.isolation.decoders import decoders
 from operators.model.contract import ModelSpec, Preparer
 from operators.parts import Part, Segment
 from operators.rows import AssetRows, Block, Row, media_bytes
@@ -15,6 +18,7 @@ from operators.sources.archive import archive_kind, members
 from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.spool import Fetched
 from schemas.card import Role
+from schemas.config import DecodeConfig
 from schemas.errors import AssetError, EmbedlakeError, ErrorCode, Stage, described
 from schemas.recipe import Recipe
 from schemas.tables import (
@@ -41,6 +45,7 @@ class ReadAssets:
     recipe: Recipe
     role: str = Role.DOCUMENT
     block_bytes: int = 16 << 20
+    limits: DecodeConfig = DecodeConfig()
 
     def __call__(self, shard: pa.Table) -> Iterator[pa.Table]:
         """One shard's rows; media of at most one block and one asset's window are held at a time."""
@@ -111,7 +116,7 @@ class ReadAssets:
     def _segments(self, asset: AssetRows, wanted: Wanted, fetched: Fetched) -> Iterator[list[Row]]:
         preparer = _preparer(self.spec, self.role)
         asset.digests.append(fetched.content_hash)
-        media, segments = decode(
+        media, segments = self._decode(
             fetched.file,
             wanted.uri if wanted.inline is None else _INLINE_NAME,
             self.recipe,
@@ -120,13 +125,23 @@ class ReadAssets:
             lambda reference: asset.refer(self.fetcher, reference, wanted),
         )
         asset.media_type = media.mime
-        for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):
-            fresh = asset.number(batch)
-            inputs, tokens = _prepare(preparer, [segment.parts for _, _, segment in fresh])
-            yield [
-                asset.segment(ordinal, key, segment, parts, count)
-                for (ordinal, key, segment), parts, count in zip(fresh, inputs, tokens, strict=True)
-            ]
+        with closing(cast(Any, segments)):
+            for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):
+                fresh = asset.number(batch)
+                inputs, tokens = _prepare(preparer, [segment.parts for _, _, segment in fresh])
+                yield [
+                    asset.segment(ordinal, key, segment, parts, count)
+                    for (ordinal, key, segment), parts, count in zip(fresh, inputs, tokens, strict=True)
+                ]
+
+    @property
+    def _decode(self) -> Callable[..., tuple[MediaType, Iterator[Segment]]]:
+        if self.limits.isolated:
+            return decoders(self.limits).decode
+        # Where decoders live in the child, this process need not load them.
+        from operators.decode.registry import decode
+
+        return decode
 
 
 _PREPARERS: dict[tuple[str, str], Preparer] = {}

@@ -112,7 +112,11 @@ class EmbedJob:
         """Reads the job's assets; `grants` are the roots that each source may read."""
         fetcher = Fetcher(storage=self.storage, grants=grants, max_bytes=self.recipe.max_asset_bytes)
         return ReadAssets(
-            fetcher=fetcher, spec=self.spec, recipe=self.recipe, block_bytes=self.config.block_bytes
+            fetcher=fetcher,
+            spec=self.spec,
+            recipe=self.recipe,
+            block_bytes=self.config.block_bytes,
+            limits=self.config.decode,
         )
 
 
@@ -173,7 +177,7 @@ class _Run:
         with explained(self.lake, LakeError):
             earlier = Attempts(receipts.read_all())
         resumed = earlier.staged().height
-        work, staged = earlier.remaining(self.plan.work)
+        work, staged = earlier.remaining(self.plan.work, again=job.selection.only is not None)
         if not work.num_rows:
             return Ran(), resumed
         flow = Dataflow(

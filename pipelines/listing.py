@@ -71,11 +71,18 @@ class Selector:
     selection: Selection
 
     def by_name(self, uri: pl.Expr = _URI) -> pl.Expr:
-        """Whether the globs select a URI."""
+        """Whether the globs and names select a URI."""
         included = [uri.str.contains(_pattern(glob)) for glob in self.selection.include]
         excluded = [uri.str.contains(_pattern(glob)) for glob in self.selection.exclude]
         chosen = pl.any_horizontal(*included) if included else pl.lit(True)
+        if self.selection.only is not None:
+            chosen &= uri.is_in(list(self.selection.only))
         return chosen & ~pl.any_horizontal(*excluded) if excluded else chosen
+
+    @property
+    def again(self) -> bool:
+        """Whether what is selected is embedded again even if it has not changed."""
+        return self.selection.full or self.selection.only is not None
 
     def by_time(self) -> pl.Expr:
         """Whether an asset is young enough; storage that tells no time selects all."""

@@ -135,7 +135,7 @@ def _joined(
     retried = pl.col("uri").is_in(again.implode())
     edited = known & ~pl.col(METADATA_DIGEST).eq_missing(pl.col(f"{METADATA_DIGEST}_old"))
     renamed = edited & (pl.col("status") == EXPANDED)
-    fresh = known & same & ~retried & ~renamed & ~pl.lit(selector.selection.full)
+    fresh = known & same & ~retried & ~renamed & ~pl.lit(selector.again)
     named = selector.by_name() & ~pl.col("forgotten")
     return (
         now.join(

@@ -105,15 +105,18 @@ class Attempts:
         )
         return _with_whole_archives(ended)
 
-    def remaining(self, work: pa.Table) -> tuple[pa.Table, pl.DataFrame]:
+    def remaining(self, work: pa.Table, again: bool = False) -> tuple[pa.Table, pl.DataFrame]:
         """The part of the work that has not ended, and the segments staged of it, each with its `object`.
 
-        An asset that ended for a reason outside its bytes is tried again, an archive with such a member too.
+        An asset that ended for a reason outside its bytes is tried again, an archive with such a member too;
+        with `again` all that failed.
         """
         outcomes = self.outcomes()
         retried = pl.col("error_code").is_in([str(code) for code in RETRIED]).fill_null(False)
-        again = outcomes.filter(retried)["object"]
-        done = outcomes.filter(pl.col("complete") & ~pl.col("object").is_in(again.implode()))
+        if again:
+            retried = pl.col("error_code").is_not_null()
+        tried_again = outcomes.filter(retried)["object"]
+        done = outcomes.filter(pl.col("complete") & ~pl.col("object").is_in(tried_again.implode()))
         left = (
             pl.DataFrame({"uri": pl.Series(work["uri"])})
             .with_row_index("row")

@@ -19,6 +19,19 @@ class StorageConfig(Frozen):
     concurrency: int = Field(default=32, gt=0, description="requests of one process at a time")
 
 
+class DecodeConfig(Frozen):
+    """What the decoding of one asset may take; over it the asset is quarantined. None of it changes a segment."""
+
+    isolated: bool = Field(
+        default=True, description="decode in a child process; else a decoder's crash ends the worker"
+    )
+    timeout_seconds: float = Field(
+        default=300, gt=0, description="without a segment, while one is waited for"
+    )
+    cpu_seconds: int = Field(default=3600, gt=0, description="of one asset")
+    memory_bytes: int = Field(default=4 << 30, gt=0, description="address space beyond the libraries' own")
+
+
 class RunConfig(Frozen):
     """How a run uses the machine; none of it changes what is written."""
 
@@ -31,6 +44,7 @@ class RunConfig(Frozen):
         default=1024, gt=0, description="segments in the model at once, and of a fragment"
     )
     block_bytes: int = Field(default=16 << 20, gt=0, description="media of such a block, about")
+    decode: DecodeConfig = DecodeConfig()
 
 
 class Selection(Frozen):
@@ -44,6 +58,9 @@ class Selection(Frozen):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     max_assets: int | None = Field(default=None, gt=0, description="so many assets, the rest next time")
+    only: tuple[str, ...] | None = Field(
+        default=None, description="exactly these URIs, again whatever became of them; all else is left alone"
+    )
 
 
 class Policy(Frozen):

@@ -33,12 +33,12 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "ICO
 _ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
 _DAMAGE = (
     SyntaxError,
-    RuntimeError,
     ValueError,
     TypeError,
     LookupError,
     EOFError,
     OverflowError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )

@@ -136,7 +136,7 @@ def decode(
     Raises:
         AssetError: EMPTY without bytes, UNSUPPORTED, and what is wrong with a zip or a compressed file; and from
             the iterator, whatever goes wrong: MODALITY when the model does not take it, EMPTY without a segment,
-            LIMIT out of memory, STORAGE when reading fails, INTERNAL for a decoder's own fault, and what the
+            OUT_OF_MEMORY, STORAGE when reading fails, INTERNAL for a decoder's own fault, and what the
             decoders raise.
     """
     media, content, name = identify(file, name, recipe.unpack)
@@ -162,7 +162,9 @@ def _segments(asset: Asset) -> Iterator[Segment]:
     except AssetError:
         raise
     except MemoryError as error:
-        raise AssetError(ErrorCode.LIMIT, f"{asset.media.mime}: out of memory while decoding") from error
+        raise AssetError(
+            ErrorCode.OUT_OF_MEMORY, f"{asset.media.mime}: out of memory while decoding"
+        ) from error
     except Exception as error:
         failed = isinstance(error, OSError) and error.errno is not None
         detail = described(error)

@@ -302,6 +302,10 @@ SURFACE = {
     "plan": ["--allow", "--budget-gpu-hours", "--calibrate", "--corpus", "--exclude", "--full", "--include",
              "--json", "--lake", "--max-assets", "--model", "--recipe", "--sample", "--since", "--tokens-per-second",
              "--usd-per-gpu-hour", "--vectors"],
+    "quarantine list": ["--code", "--corpus", "--json", "--lake", "--modality", "--since-run", "--stage", "--uri"],
+    "quarantine retry": ["--allow", "--code", "--corpus", "--json", "--lake", "--modality", "--model", "--ray-address",
+                         "--recipe", "--since-run", "--stage", "--uri", "--vectors"],
+    "quarantine show": ["--corpus", "--json", "--lake"],
     "search": ["--audio", "--corpus", "--image", "--json", "--lake", "--limit", "--modality", "--model", "--video",
                "--where", "--width"],
     "sql": ["--json", "--lake"],
@@ -315,7 +319,9 @@ def test_the_command_line_s_flags_do_not_change_by_accident() -> None:
 
     from jobs.cli import app
 
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    top = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    below = {f"{n} {m}": c for n, group in top.items() for m, c in getattr(group, "commands", {}).items()}
+    commands = {n: c for n, c in top.items() if not hasattr(c, "commands")} | below
     flags = {
         n: sorted(o for p in c.params for o in p.opts if o.startswith("--")) for n, c in commands.items()
     }
