@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import tarfile
 from base64 import b64encode
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from PIL import Image
 
 from tests.operators.decode.clips import audio, counting, every, tone, video
 from tests.operators.decode.pages import encrypted_pdf, pdf_bytes
+from tests.operators.decode.texts import SAMPLES, mail, zipped
 
 _FAST = {"preset": "ultrafast"}
 
@@ -57,6 +60,20 @@ def _document() -> bytes:
     return json.dumps({"title": "a title", "parts": parts}).encode()
 
 
+def _tar() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in _members().items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def _members() -> dict[str, bytes]:
+    return {"in/a.txt": _TEXT.encode(), "in/a.png": _picture("PNG")(), "in/b.txt": (_TEXT * 3).encode()}
+
+
 _TEXT = "The cat sat on the mat. \u00c9t\u00e9 comes, and the boat ran far away. "
 _PAGE = "<!doctype html><html><head><title>t</title></head><body><p>words<table><tr><td>a<td>b</table>"
 
@@ -96,6 +113,13 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "a.webm": _film("webm", "libvpx", "libopus"),
     "a.avi": _film("avi", "mpeg4", "mp3"),
     "a.ts": _film("mpegts", "libx264", "mp2", **_FAST),
+    "a.svg": lambda: b"<svg xmlns='http://www.w3.org/2000/svg' width='90' height='60'><path d='M1 1L80 50z'/></svg>",
+    "a.mbox": lambda: b"From a@example.org Thu Jan  1 00:00:00 1970\n" + mail().as_bytes() + b"\n",
+    "a.txt.gz": lambda: gzip.compress((_TEXT * 9).encode()),
+    "a.zip": lambda: zipped(_members()),
+    "a.tar": _tar,
+    "a.tar.gz": lambda: gzip.compress(_tar()),
+    **{name: partial(bytes, data) for name, data in SAMPLES.items()},
 }
 
 
