@@ -21,7 +21,7 @@ demo: $(READY)
 	$(BIN)/python -m jobs.demo
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 chaos: $(READY)
 	$(BIN)/python -m pytest tests/chaos -s

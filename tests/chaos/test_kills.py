@@ -93,7 +93,9 @@ def _due(instant: float, started: float, progress: float) -> bool:
     return progress >= min(instant, 1) and progress > 0
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.parametrize(
+    "victim", [*VICTIMS[:2], *(pytest.param(v, marks=pytest.mark.slow) for v in VICTIMS[2:])]
+)
 def test_a_run_with_a_killed_part_ends_as_if_undisturbed(calm: Calm, tmp_path: Path, victim: Victim) -> None:
     instant = random.Random(f"{SEED} {victim}").uniform(0.2, 0.8)
     assert killed_and_run_again(calm, tmp_path, victim, instant) <= UNSTAGED
@@ -140,6 +142,7 @@ def test_a_crash_inside_the_commit_publishes_all_or_nothing(
     assert len(LakeReader.open(str(lake)).runs("c")) == 1
 
 
+@pytest.mark.slow
 def test_a_long_asset_killed_half_way_loses_and_doubles_no_segment(tmp_path: Path) -> None:
     source, lake, ledger = tmp_path / "in", tmp_path / "lake", tmp_path / "ledger"
     source.mkdir()

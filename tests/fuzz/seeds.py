@@ -113,7 +113,9 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "a.webm": _film("webm", "libvpx", "libopus"),
     "a.avi": _film("avi", "mpeg4", "mp3"),
     "a.ts": _film("mpegts", "libx264", "mp2", **_FAST),
-    "a.svg": lambda: b"<svg xmlns='http://www.w3.org/2000/svg' width='90' height='60'><path d='M1 1L80 50z'/></svg>",
+    "a.svg": lambda: (
+        b"<svg xmlns='http://www.w3.org/2000/svg' width='90' height='60'><path d='M1 1L80 50z'/></svg>"
+    ),
     "a.mbox": lambda: b"From a@example.org Thu Jan  1 00:00:00 1970\n" + mail().as_bytes() + b"\n",
     "a.txt.gz": lambda: gzip.compress((_TEXT * 9).encode()),
     "a.zip": lambda: zipped(_members()),
