@@ -15,8 +15,8 @@ from pipelines.training.data.pictures import Picture
 from pipelines.training.heads import Captions
 from pipelines.training.joint import Heard, Seen, composed, named_pictures, spoken
 from pipelines.training.prepare import TrainingData
-from pipelines.training.record import RunRecord
 from pipelines.training.recipe import RECIPES, Recipe, load_recipe
+from pipelines.training.record import RunRecord
 from pipelines.training.run import run_recipe
 from schemas.errors import UsageError
 
