@@ -105,7 +105,10 @@ def test_embed_search_sql_and_status_speak_json(run: Run, model: str, texts: str
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_people_get_tables(run: Run, model: str, texts: str, tmp_path: Path) -> None:
+def test_people_get_tables(
+    run: Run, model: str, texts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
     lake = str(tmp_path / "lake")
     assert (
         "2 listed = 2 embedded + 0 quarantined + 0 unchanged"
