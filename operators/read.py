@@ -21,6 +21,7 @@ from schemas.tables import (
     ASSET_KIND,
     DONORS_COLUMN,
     EMBEDDED,
+    METADATA_DIGEST,
     MOVED,
     PREPARED,
     QUARANTINED,
@@ -30,7 +31,7 @@ from schemas.tables import (
 
 _PREPARE_ROWS = 64
 _INLINE_NAME = "document.json"
-_LISTED = ("uri", "source", "size", "etag", "mtime")
+_LISTED = ("uri", "source", "size", "etag", "mtime", METADATA_DIGEST)
 
 
 def segment_id(content_hash: str, segment: Segment, recipe_digest: str) -> str:
@@ -154,7 +155,7 @@ class _Asset:
     """One asset while its segments are numbered and counted."""
 
     def __init__(self, row: dict[str, Any], recipe_digest: str) -> None:
-        self.row = {name: row[name] for name in _LISTED}
+        self.row = {name: row.get(name) for name in _LISTED}
         self.metadata = row.get("metadata")
         self.staged = frozenset(row.get(STAGED_COLUMN) or ())
         self.donors = frozenset(row.get(DONORS_COLUMN) or ())
@@ -204,6 +205,7 @@ class _Asset:
             "segment_id": key,
             "uri": self.row["uri"],
             "source": self.row["source"],
+            METADATA_DIGEST: self.row[METADATA_DIGEST],
             "content_hash": self.content_hash,
             "modality": str(segment.modality),
             "ordinal": ordinal,

@@ -48,7 +48,7 @@ class Choice(Frozen):
 
 
 class Erasure(Frozen):
-    """What was erased. `assets` and `segments` count rows that readers saw until now."""
+    """What was erased, of all spaces. `assets` and `segments` count rows that readers of the live one saw until now."""
 
     lake: str
     corpus: str
@@ -190,13 +190,13 @@ class _Erasing:
         self._move_tags(tables, erased)
         receipts = self._scrub_runs()
         swept = self._sweep(tables, erased)
-        assets = layout.assets(self.corpus)
+        segments, assets = layout.tables(self.corpus, base.corpora[self.corpus].live)
         return Erasure(
             lake=layout.lake,
             corpus=self.corpus,
             forgotten=len(self.traces.uris),
             assets=erased[assets].rows,
-            segments=sum(erased[uri].rows for uri in pinned if uri != assets),
+            segments=erased[segments].rows,
             receipts=receipts,
             versions=sum(len(one.versions) for one in swept),
             files=sum(len(one.manifests) + len(one.files) for one in swept),
@@ -226,15 +226,13 @@ class _Erasing:
         if all(erased[uri].version == version for uri, version in pinned.items()):
             return None
         layout, entry = self.log.layout, base.corpora[self.corpus]
-        spaces = {space: erased[layout.space(self.corpus, space)] for space in entry.spaces}
-        assets = erased[layout.assets(self.corpus)]
+        segments, assets = layout.tables(self.corpus, entry.live)
         self.lease.check()
         change = Erased(
             corpus=self.corpus,
-            spaces={space: table.version for space, table in spaces.items()},
-            assets_version=assets.version,
-            assets=assets.rows,
-            segments=sum(table.rows for table in spaces.values()),
+            spaces=layout.versions(self.corpus, entry, {uri: table.version for uri, table in erased.items()}),
+            assets=erased[assets].rows,
+            segments=erased[segments].rows,
             at=datetime.now(UTC),
         )
         return self.log.append(base, change).number

@@ -164,7 +164,9 @@ def _find(log: CatalogLog, name: str, cutoff: datetime) -> _Found:
     history = log.since(cutoff)
     entry = history[0].corpora[name]
     runs = run_folders(layout, name, storage)
-    published = {e.corpora[name].run_id for e in history if name in e.corpora}
+    published = {
+        state.run_id for e in history if name in e.corpora for state in e.corpora[name].spaces.values()
+    }
     ended = [run for run in runs if run.run_id in published or _superseded(run, entry, cutoff)]
     dead = [run for run in ended if not run.reported]
     going = [file for run in ended for file in (run.receipts if run.reported else run.files)]
@@ -182,7 +184,7 @@ def _find(log: CatalogLog, name: str, cutoff: datetime) -> _Found:
         receipts=sum(len(run.receipts) for run in ended),
         dead_runs=len(dead),
         sweeps=sweeps,
-        spaces=[uri.rsplit("/", 1)[-1].removesuffix(".lance") for uri in strange],
+        spaces=sorted({uri.rsplit("/", 1)[-1].removesuffix(".lance") for uri in strange}),
         space_files=[file for files in strange.values() for file in files],
         others=[*_old_epochs(layout, name, storage), *cut],
     )
@@ -199,9 +201,13 @@ def needed_files(layout: Layout, name: str, storage: Storage, runs: list[RunFold
 
 
 def _superseded(run: RunFolder, entry: Corpus, cutoff: datetime) -> bool:
-    """Whether another run has published since: a run's id is made from what was published when it began."""
-    published = entry.published_at
-    return published is not None and run.last < min(published - _SKEW, cutoff)
+    """Whether other runs have published since, in every space that is written to.
+
+    A run's id is made from what was published of its space when it began.
+    """
+    written = [state for name, state in entry.spaces.items() if name == entry.live or state.backfill]
+    moments = [state.published_at for state in written if state.published_at is not None]
+    return len(moments) == len(written) and run.last < min(min(moments) - _SKEW, cutoff)
 
 
 def _sweep(
@@ -220,7 +226,7 @@ def _strange_spaces(
     """Spaces that the catalog does not know, nobody has touched lately and no receipt needs, with their files."""
     found = {}
     for uri in table_uris(layout, name, storage):
-        if uri in pinned or not uri.startswith(layout.spaces(name) + "/"):
+        if uri in pinned or uri.rpartition("/")[0] not in layout.of_spaces(name):
             continue
         files = find(storage, uri)
         wanted = any(file.uri.rsplit("/", 1)[-1] in needed for file in files)

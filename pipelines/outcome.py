@@ -22,11 +22,15 @@ _NOT_COVERABLE = (str(ErrorCode.UNSUPPORTED), str(ErrorCode.MODALITY))
 
 @dataclass(frozen=True)
 class Outcome:
-    """A plan and what its receipts add up to; `before` holds `uri`, `status` and `error_code` of the corpus."""
+    """A plan and what its receipts add up to; `before` holds `uri`, `status` and `error_code` of the corpus.
+
+    `uncounted` are further error codes that say nothing of the run's coverage.
+    """
 
     plan: Plan
     result: Reconciled | None
     before: pl.DataFrame
+    uncounted: tuple[str, ...] = ()
 
     @cached_property
     def assets(self) -> pl.DataFrame:
@@ -107,7 +111,7 @@ class Outcome:
 
         Types that the model or embedlake does not know are not counted, nor what failed in the same way before.
         """
-        counted = self.quarantined.filter(~pl.col("error_code").is_in(_NOT_COVERABLE)).join(
+        counted = self.quarantined.filter(~pl.col("error_code").is_in((*_NOT_COVERABLE, *self.uncounted))).join(
             self.before.filter(pl.col("status") == QUARANTINED), on=["uri", "error_code"], how="anti"
         )
         covered = self.assets.filter(pl.col("status") == EMBEDDED).height

@@ -78,6 +78,8 @@ def diff(
     sources: list[str],
     selection: Selection = Selection(),
     forgotten: pl.Series | None = None,
+    order: pl.Series | None = None,
+    retry: bool = True,
 ) -> Plan:
     """Compare a listing with the corpus' assets by uri, size and etag, and by the digest of the metadata.
 
@@ -91,12 +93,16 @@ def diff(
         sources: what was listed.
         selection: which assets to look at.
         forgotten: bool for each row of the listing: erased on purpose, not to be embedded again.
+        order: a rank for each row of the listing: with fewer assets than are to be embedded, changed ones and then
+            those of low rank come first.
+        retry: whether what failed for a reason outside its bytes is tried again.
     """
     selector = Selector(selection)
     old = pl.DataFrame(pl.from_arrow(assets.select(DIFFED)))
-    joined = _joined(listing, old, selector, forgotten)
+    joined = _joined(listing, old, selector, forgotten, retry)
     known, todo = pl.col("status").is_not_null(), pl.col("todo")
-    work = joined.filter(todo).sort("uri")
+    ranked = joined if order is None else joined.with_columns(order=order)
+    work = ranked.filter(todo).sort("uri" if order is None else [~known, "order", "uri"])
     taken = work.head(selection.max_assets or work.height)
     updates = joined.filter(pl.col("update")).sort("uri")
     gone = old.filter(_owned(sources) & selector.by_name()).join(joined, on="uri", how="anti")
@@ -116,7 +122,7 @@ def diff(
 
 
 def _joined(
-    listing: pa.Table, old: pl.DataFrame, selector: Selector, forgotten: pl.Series | None
+    listing: pa.Table, old: pl.DataFrame, selector: Selector, forgotten: pl.Series | None, retry: bool
 ) -> pl.DataFrame:
     """The listing beside the corpus: `row` in the listing, the old status, and what is to be done."""
     columns = ["uri", "size", "etag", "mtime", METADATA_DIGEST]
@@ -125,7 +131,7 @@ def _joined(
     known = pl.col("status").is_not_null()
     same = pl.col("size").eq_missing(pl.col("size_old")) & pl.col("etag").eq_missing(pl.col("etag_old"))
     retried = (pl.col("status") == QUARANTINED) & pl.col("error_code").is_in([str(c) for c in RETRIED])
-    fresh = known & same & ~retried.fill_null(False) & ~pl.lit(selector.selection.full)
+    fresh = known & same & ~(retried.fill_null(False) & retry) & ~pl.lit(selector.selection.full)
     edited = ~pl.col(METADATA_DIGEST).eq_missing(pl.col(f"{METADATA_DIGEST}_old"))
     named = selector.by_name() & ~pl.col("forgotten")
     return (

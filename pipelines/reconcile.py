@@ -15,6 +15,7 @@ from schemas.errors import RETRIED, LakeError
 from schemas.tables import ASSET_KIND, ASSETS, EMBEDDED, METADATA_DIGEST, MOVED, QUARANTINED, SEGMENT_KIND
 
 _ERROR = ("stage", "code", "detail")
+_PLANNED = ("uri", METADATA_DIGEST, "size", "etag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +33,33 @@ class Reconciled:
 
 @dataclass(frozen=True)
 class Attempts:
-    """What earlier attempts of the same run have left: outcomes and staged segments."""
+    """What earlier attempts of the same run have left of its work: outcomes and staged segments.
+
+    A run whose plan may grow between attempts has receipts of rows that it no longer plans; they do not count.
+
+    Args:
+        receipts: of the run.
+        work: the plan's listing rows.
+    """
 
     receipts: list[Receipt]
+    work: pa.Table
 
     @cached_property
     def rows(self) -> pl.DataFrame:
-        """All receipts' rows; `receipt` is the receipt's index."""
+        """All receipts' rows of what is planned; `receipt` is the receipt's index."""
         empty = pl.DataFrame(pl.from_arrow(RECEIPT.empty_table())).with_columns(receipt=pl.lit(0))
         frames = [
             pl.DataFrame(pl.from_arrow(receipt.rows)).with_columns(receipt=pl.lit(index))
             for index, receipt in enumerate(self.receipts)
         ]
-        return pl.concat([empty, *frames])
+        planned = pl.DataFrame(pl.from_arrow(self.work.select(list(_PLANNED))))
+        found = pl.concat([empty, *frames]).join(
+            planned, on=["uri", METADATA_DIGEST], suffix="_planned", nulls_equal=True, maintain_order="left"
+        )
+        same = [pl.col(name).eq_missing(pl.col(f"{name}_planned")) for name in ("size", "etag")]
+        is_asset = pl.col("kind") == ASSET_KIND
+        return found.filter(~is_asset | pl.all_horizontal(*same)).drop("size_planned", "etag_planned")
 
     def staged(self) -> pl.DataFrame:
         """Each staged segment once: uri, content_hash, segment_id, tokens, receipt."""
@@ -91,7 +106,7 @@ class Attempts:
             .unique("uri", keep="first", maintain_order=True)
         )
 
-    def remaining(self, work: pa.Table) -> tuple[pa.Table, pl.DataFrame]:
+    def remaining(self) -> tuple[pa.Table, pl.DataFrame]:
         """The part of the work that has not ended, and the segments staged of it.
 
         An asset that ended for a reason outside its bytes is tried again.
@@ -99,25 +114,24 @@ class Attempts:
         retried = pl.col("error_code").is_in([str(code) for code in RETRIED]).fill_null(False)
         done = self.outcomes().filter(pl.col("complete") & ~retried)
         left = (
-            pl.DataFrame({"uri": pl.Series(work["uri"])})
+            pl.DataFrame({"uri": pl.Series(self.work["uri"])})
             .with_row_index("row")
             .join(done, on="uri", how="anti")
         )
-        return work.take(left["row"].to_arrow()), self.staged().join(left, on="uri", how="semi")
+        return self.work.take(left["row"].to_arrow()), self.staged().join(left, on="uri", how="semi")
 
-    def reconcile(self, work: pa.Table, table: Table, partial: bool = False) -> Reconciled:
+    def reconcile(self, table: Table, partial: bool = False) -> Reconciled:
         """Final rows and fragments; a row that was staged twice or belongs to no published asset is cut out.
 
         Args:
-            work: the plan's listing rows.
             table: the space that the fragments were staged for.
             partial: the run stopped early on purpose, so assets without outcome are left to the next one.
 
         Raises:
             LakeError: a planned asset has no outcome (I2), so nothing may be published.
         """
-        planned = pl.DataFrame(pl.from_arrow(work.select(["uri", METADATA_DIGEST])))
-        ended = self.outcomes().join(planned, on="uri").filter("complete")
+        planned = pl.DataFrame({"uri": pl.Series(self.work["uri"])})
+        ended = self.outcomes().filter("complete")
         if ended.height != planned.height and not partial:
             lost = planned.join(ended, on="uri", how="anti")
             raise LakeError(

@@ -60,7 +60,7 @@ def _corpus(reader: LakeReader, name: str) -> CorpusStatus:
         space=space.id,
         model=space.card.model_id,
         widths=space.card.widths,
-        version=entry.spaces[entry.live],
+        version=entry.now.version,
         published_at=entry.published_at,
         assets=assets.height,
         embedded=assets.filter(pl.col("status") == EMBEDDED).height,

@@ -94,7 +94,7 @@ PART = pa.struct(
 SEGMENT_KIND = "segment"
 ASSET_KIND = "asset"
 
-_NOT_READ = ("modality", "tokens", "run_id", METADATA_DIGEST)
+_NOT_READ = ("modality", "tokens", "run_id")
 
 PREPARED = pa.schema(
     [

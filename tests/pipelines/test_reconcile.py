@@ -48,7 +48,8 @@ def receipt(name: str, rows: list[dict[str, Any]], fragments: list[str] | None =
 
 def work(*uris: str) -> pa.Table:
     nothing = pa.nulls(len(uris), pa.string())
-    return pa.table({"uri": list(uris), METADATA_DIGEST: nothing})
+    size = pa.nulls(len(uris), pa.int64())
+    return pa.table({"uri": list(uris), METADATA_DIGEST: nothing, "size": size, "etag": nothing})
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def staged(table: Table, name: str, rows: list[dict[str, Any]]) -> Receipt:
 
 
 def published(table: Table, receipts: list[Receipt], *uris: str) -> list[tuple[str, str]]:
-    result = Attempts(receipts).reconcile(work(*uris), table)
+    result = Attempts(receipts, work(*uris)).reconcile(table)
     version = table.commit("run", 1, result.fragments, [])
     return sorted((r["uri"], r["segment_id"]) for r in table.open(version).to_table().to_pylist())
 
@@ -80,7 +81,7 @@ def test_segments_of_a_quarantined_asset_are_not_published(table: Table) -> None
     rows = [segment("a", "1"), outcome("a", 0, "corrupt"), segment("b", "1"), outcome("b", 1)]
     receipts = [staged(table, "r1", rows)]
     assert published(table, receipts, "a", "b") == [("b", "1")]
-    final = Attempts(receipts).reconcile(work("a", "b"), table).assets.to_pylist()
+    final = Attempts(receipts, work("a", "b")).reconcile(table).assets.to_pylist()
     assert {r["uri"]: (r["status"], r["segments"], r["tokens"]) for r in final} == {
         "a": ("quarantined", 0, 0),
         "b": ("embedded", 1, 5),
@@ -89,7 +90,7 @@ def test_segments_of_a_quarantined_asset_are_not_published(table: Table) -> None
 
 def test_a_segment_that_the_model_failed_on_quarantines_its_asset_with_the_reason(table: Table) -> None:
     receipts = [staged(table, "r1", [segment("a", "1"), segment("a", "2", "embed_failed"), outcome("a", 2)])]
-    (final,) = Attempts(receipts).reconcile(work("a"), table).assets.to_pylist()
+    (final,) = Attempts(receipts, work("a")).reconcile(table).assets.to_pylist()
     assert (final["status"], final["error_stage"], final["error_code"]) == (
         "quarantined",
         "embed",
@@ -109,12 +110,12 @@ def test_a_segment_that_failed_once_and_was_staged_later_counts(table: Table) ->
 def test_a_lost_segment_refuses_to_publish(table: Table) -> None:
     receipts = [staged(table, "r1", [segment("a", "1"), outcome("a", 2)])]
     with pytest.raises(LakeError, match="1 assets have no outcome, a first"):
-        Attempts(receipts).reconcile(work("a"), table)
+        Attempts(receipts, work("a")).reconcile(table)
 
 
 def test_an_asset_without_outcome_refuses_to_publish(table: Table) -> None:
     with pytest.raises(LakeError, match="2 assets have no outcome"):
-        Attempts([]).reconcile(work("a", "b"), table)
+        Attempts([], work("a", "b")).reconcile(table)
 
 
 def test_resume_leaves_out_what_ended_and_names_what_is_staged() -> None:
@@ -122,7 +123,7 @@ def test_resume_leaves_out_what_ended_and_names_what_is_staged() -> None:
         receipt("r1", [segment("done", "1"), outcome("done", 1), outcome("bad", 0, "corrupt")]),
         receipt("r2", [segment("half", "1"), outcome("flaky", 0, "storage")]),
     ]
-    left, known = Attempts(receipts).remaining(work("done", "bad", "half", "flaky", "new"))
+    left, known = Attempts(receipts, work("done", "bad", "half", "flaky", "new")).remaining()
     assert left["uri"].to_pylist() == ["half", "flaky", "new"]
     assert known.select("uri", "segment_id").rows() == [("half", "1")]
 
@@ -145,7 +146,7 @@ def test_rows_of_an_older_content_do_not_count(table: Table) -> None:
 
 def test_a_run_that_stopped_on_purpose_publishes_what_has_ended(table: Table) -> None:
     receipts = [staged(table, "r1", [segment("a", "1"), outcome("a", 1), segment("b", "1"), outcome("b", 2)])]
-    result = Attempts(receipts).reconcile(work("a", "b", "c"), table, partial=True)
+    result = Attempts(receipts, work("a", "b", "c")).reconcile(table, partial=True)
     assert result.assets.column("uri").to_pylist() == ["a"]
     version = table.commit("run", 1, result.fragments, [])
     assert table.open(version).to_table()["uri"].to_pylist() == ["a"]
@@ -154,10 +155,10 @@ def test_a_run_that_stopped_on_purpose_publishes_what_has_ended(table: Table) ->
 def test_an_asset_with_a_known_content_is_moved_and_has_no_fragment(table: Table) -> None:
     moved = {**outcome("b", 0), "status": "moved"}
     receipts = [staged(table, "r1", [segment("a", "1"), outcome("a", 1), moved])]
-    result = Attempts(receipts).reconcile(work("a", "b"), table)
+    result = Attempts(receipts, work("a", "b")).reconcile(table)
     assert result.assets.column("uri").to_pylist() == ["a"]
     assert result.moved.rows() == [("b", "h")]
-    assert Attempts(receipts).remaining(work("a", "b"))[0].num_rows == 0
+    assert Attempts(receipts, work("a", "b")).remaining()[0].num_rows == 0
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

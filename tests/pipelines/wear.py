@@ -55,14 +55,14 @@ class Worn:
         """One run over these texts; how many segments it embedded itself. It may die at a point."""
         listing = combine([_listing(texts)])
         ledger = Ledger.begin(self.lake, CORPUS, SPACE, [], self.storage)
-        assets = ledger.assets_table.open(ledger.entry.assets_version).to_table(columns=list(DIFFED))
+        assets = ledger.assets_table.open(ledger.state.assets_version).to_table(columns=list(DIFFED))
         mask = forgotten_mask(self.lake, CORPUS, pl.Series(listing["uri"]), self.storage)
         plan = diff(listing, assets, ["s"], forgotten=mask)
         if plan.empty:
             return 0
-        run_id = plan.run_id(SPACE.id, ledger.entry.revision, {})
+        run_id = plan.run_id(SPACE.id, ledger.state.revision, {})
         receipts = ledger.receipts(run_id)
-        left, staged = Attempts(receipts.read_all()).remaining(plan.work)
+        left, staged = Attempts(receipts.read_all(), plan.work).remaining()
         known = set(staged["segment_id"])
         rows = [
             r
@@ -79,7 +79,7 @@ class Worn:
             return 0
         log = ledger.log.layout.log(CORPUS, run_id)
         self.storage.put(log, "".join(f"read {uri}\n" for uri in left["uri"].to_pylist()).encode())
-        result = Attempts(receipts.read_all()).reconcile(plan.work, ledger.space_table)
+        result = Attempts(receipts.read_all(), plan.work).reconcile(ledger.space_table)
         change = ledger.commit(run_id, result.assets, result.fragments, [*plan.known, *plan.deleted])
         if dies == "committed":
             return 0
