@@ -97,7 +97,15 @@ def settings(
         include={"lake", "corpus", "model", "recipe", "allow", "ray_address"}, exclude_none=True
     )
     commands: Any = context.command
-    context.default_map = dict.fromkeys(commands.commands, flags)
+    context.default_map = _defaults(commands, flags)
+
+
+def _defaults(group: Any, flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags' defaults for each command of a group, and of the groups in it."""
+    return {
+        name: _defaults(command, flags) if isinstance(command, TyperGroup) else flags
+        for name, command in group.commands.items()
+    }
 
 
 def selection(

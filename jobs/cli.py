@@ -1,7 +1,19 @@
 """The command line: every command, registered."""
 
 from jobs.app import app
-from jobs.commands import embed, evaluate, forget, gc, maintain, nightly, plan, search, sql, status, train
+from jobs.commands import (
+    embed,
+    evaluate,
+    forget,
+    gc,
+    maintain,
+    nightly,
+    plan,
+    search,
+    sql,
+    status,
+    train,
+)
 
 __all__ = [
     "app",

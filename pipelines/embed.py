@@ -119,7 +119,10 @@ class EmbedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of a job: its plan, on the versions that it is based on; `uncounted` is as in `Outcome`."""
+    """One run of a job: its plan, on the versions that it is based on.
+
+    `uncounted` and `failed_elsewhere` are as in `Outcome`.
+    """
 
     job: EmbedJob
     lake: str
@@ -130,9 +133,11 @@ class Run:
     run_id: str
     clock: Clock
     uncounted: tuple[str, ...] = ()
+    failed_elsewhere: pl.DataFrame | None = None
 
     @classmethod
     def begin(cls, job: EmbedJob, lake: str, listed: list[Listed], clock: Clock) -> Run:
+        """Open the corpus and plan the run of what its sources list."""
         listing = combine([one.table for one in listed])
         with explained(lake, LakeError):
             ledger = Ledger.begin(lake, job.corpus, job.space, _metadata_fields(listing), job.storage)
@@ -220,7 +225,8 @@ class Run:
         return report
 
     def _outcome(self, result: Reconciled | None) -> Outcome:
-        return Outcome(self.plan, result, pl.DataFrame(pl.from_arrow(self.before)), self.uncounted)
+        before = pl.DataFrame(pl.from_arrow(self.before))
+        return Outcome(self.plan, result, before, self.uncounted, self.failed_elsewhere)
 
     def _check_coverage(self, outcome: Outcome) -> None:
         where = Layout(self.lake).quarantined(self.job.corpus, self.run_id)
@@ -269,6 +275,7 @@ class Clock:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
+        """The phase of this name ends."""
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 3)
         self._last = now

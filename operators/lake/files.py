@@ -44,6 +44,19 @@ def delete(storage: Storage, uris: Iterable[str]) -> None:
         _delete(storage, names[start : start + _BATCH])
 
 
+def remove_table(storage: Storage, uri: str) -> list[File]:
+    """Delete every file of a table, its manifests first: a cut removal leaves no table that can be opened."""
+    files = find(storage, uri)
+    manifests = [file for file in files if file.uri.startswith(f"{uri}/_versions/")]
+    delete(storage, (file.uri for file in manifests))
+    delete(storage, (file.uri for file in files if file not in manifests))
+    if scheme(uri) != "s3":
+        fs, path = storage.filesystem(uri)
+        with suppress(FileNotFoundError):
+            fs.rm(path, recursive=True)
+    return files
+
+
 def spilled(storage: Storage, layout: Layout, corpus: str) -> list[File]:
     """What writers that were killed in the middle of a small file have left beside it, on a local disk."""
     files = find(storage, layout.corpus(corpus))

@@ -347,7 +347,8 @@ def test_death_between_the_catalog_and_the_tag_is_mended_by_the_next_run(
     assert job(lake, source).run().published_version is None
     reader = LakeReader.open(lake)
     assert (
-        reader.segments("c").tags.list()["live"]["version"] == reader.catalog.corpora["c"].spaces[MODEL_SPACE].version
+        reader.segments("c").tags.list()["live"]["version"]
+        == reader.catalog.corpora["c"].spaces[MODEL_SPACE].version
     )
     assert len(reader.runs("c")) == 1
 
