@@ -15,7 +15,7 @@ import polars as pl
 
 from operators.lake.deletion import row_addresses
 from operators.lake.erasure import ErasedTable, check_erased, erase
-from operators.lake.files import delete, find, spilled, table_uris
+from operators.lake.files import delete, find, remove_cut_tables, spilled, table_uris
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.runs import run_folders
@@ -180,6 +180,7 @@ class _Erasing:
     def run(self) -> Erasure:
         layout, storage = self.log.layout, self.log.storage
         base = self.log.read()
+        remove_cut_tables(layout, self.corpus, storage)
         tables = [Table(uri, storage) for uri in table_uris(layout, self.corpus, storage)]
         pinned = layout.pinned(self.corpus, base.corpora[self.corpus])
         erased = {}

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from operators.lake.files import File, delete, find, spilled, table_uris
+from operators.lake.files import File, delete, find, remove_cut_tables, spilled, table_uris
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.receipts import Receipts
@@ -130,6 +130,7 @@ def collect_corpus(log: CatalogLog, name: str, cutoff: datetime, lease: Lease | 
         storage = log.storage
         lease.check()
         delete(storage, (file.uri for file in found.run_files))
+        remove_cut_tables(log.layout, name, storage)
         for table, swept in found.sweeps:
             lease.check()
             swept.run(table)

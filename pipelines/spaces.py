@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from operators.lake.files import remove_table, table_uris
-from operators.lake.layout import Layout
+from operators.lake.files import find, remove_table
 from operators.lake.log import CatalogLog
 from operators.storage import Storage, explained
 from pipelines.lease import held
@@ -221,25 +220,20 @@ def drop(lake: str, corpus: str, space: str, storage: Storage = Storage(), *, wa
     with explained(layout.lake, LakeError), held(layout.lake, corpus, storage, "a drop", wait_s) as lease:
         base = log.read()
         entry = base.corpora[corpus]
-        tables = [uri for uri in layout.tables(corpus, space) if uri in table_uris(layout, corpus, storage)]
+        tables = layout.tables(corpus, space)
         if space == entry.live:
             raise UsageError(f"space {space} is the live one of corpus '{corpus}': promote another one first")
-        if space not in entry.spaces and not tables:
+        if space not in entry.spaces and not any(find(storage, uri) for uri in tables):
             raise LakeError(f"no space '{space}' in corpus '{corpus}'; it has: {_names(entry.spaces)}")
         if space in entry.spaces:
             log.append(base, Dropped(corpus=corpus, space=space, at=datetime.now(UTC)))
         lease.check()
         gone = [file for uri in tables for file in remove_table(storage, uri)]
-        _prove(layout, corpus, space, storage)
+        if left := [file for uri in tables for file in find(storage, uri)]:
+            raise LakeError(f"{left[0].uri} is still there: another writer is at work; run it again")
     return Drop(
         lake=layout.lake, corpus=corpus, space=space, files=len(gone), bytes=sum(file.size for file in gone)
     )
-
-
-def _prove(layout: Layout, corpus: str, space: str, storage: Storage) -> None:
-    left = set(layout.tables(corpus, space)) & set(table_uris(layout, corpus, storage))
-    if left:
-        raise LakeError(f"{sorted(left)[0]} still has files: another writer is at work; run it again")
 
 
 def _names(spaces: Sequence[str] | dict[str, SpaceState]) -> str:
