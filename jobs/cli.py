@@ -2,6 +2,8 @@
 
 from jobs.app import app
 from jobs.commands import (
+    backfill,
+    compare,
     embed,
     evaluate,
     forget,
@@ -9,7 +11,10 @@ from jobs.commands import (
     maintain,
     nightly,
     plan,
+    promote,
+    rollback,
     search,
+    spaces,
     sql,
     status,
     train,
@@ -17,6 +22,8 @@ from jobs.commands import (
 
 __all__ = [
     "app",
+    "backfill",
+    "compare",
     "embed",
     "evaluate",
     "forget",
@@ -24,7 +31,10 @@ __all__ = [
     "maintain",
     "nightly",
     "plan",
+    "promote",
+    "rollback",
     "search",
+    "spaces",
     "sql",
     "status",
     "train",

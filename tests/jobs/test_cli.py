@@ -290,6 +290,10 @@ def test_a_foreign_package_of_the_same_name_is_named(tmp_path: Path) -> None:
 
 
 SURFACE = {
+    "backfill": ["--allow", "--batch-assets", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--json", "--lake",
+                 "--model", "--priority", "--ray-address", "--recipe", "--vectors", "--wait-minutes", "--where"],
+    "compare": ["--corpus", "--golden", "--json", "--lake", "--new-model", "--old-model", "--out", "--sample",
+                "--seed"],
     "embed": ["--allow", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--exclude", "--full", "--include",
               "--json", "--lake", "--max-assets", "--max-deleted", "--model", "--ray-address", "--recipe", "--since",
               "--vectors", "--wait-minutes"],
@@ -302,8 +306,13 @@ SURFACE = {
     "plan": ["--allow", "--budget-gpu-hours", "--calibrate", "--corpus", "--exclude", "--full", "--include",
              "--json", "--lake", "--max-assets", "--model", "--recipe", "--sample", "--since", "--tokens-per-second",
              "--usd-per-gpu-hour", "--vectors"],
+    "promote": ["--corpus", "--force", "--json", "--lake"],
+    "rollback": ["--corpus", "--json", "--lake"],
     "search": ["--audio", "--corpus", "--image", "--json", "--lake", "--limit", "--modality", "--model", "--video",
                "--where", "--width"],
+    "spaces drop": ["--corpus", "--json", "--lake", "--wait-minutes", "--yes"],
+    "spaces list": ["--corpus", "--json", "--lake"],
+    "spaces show": ["--corpus", "--json", "--lake"],
     "sql": ["--json", "--lake"],
     "status": ["--json", "--lake"],
     "train": ["--data", "--device", "--json", "--recipe", "--resume", "--threads", "--to"],
@@ -315,7 +324,10 @@ def test_the_command_line_s_flags_do_not_change_by_accident() -> None:
 
     from jobs.cli import app
 
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    top = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = {name: command for name, command in top.items() if not hasattr(command, "commands")}
+    for group in (name for name in top if name not in commands):
+        commands |= {f"{group} {name}": command for name, command in top[group].commands.items()}
     flags = {
         n: sorted(o for p in c.params for o in p.opts if o.startswith("--")) for n, c in commands.items()
     }

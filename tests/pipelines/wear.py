@@ -154,7 +154,8 @@ def _rows(uri: str, text: str) -> list[dict[str, Any]]:
          "text": _words(text, n), "tokens": 3}
         for n in range(2)
     ]  # fmt: skip
-    return [*segments, {**own, "kind": "asset", "segment_id": None, "status": "embedded", "segments": 2}]
+    ended = {"kind": "asset", "segment_id": None, "modality": "text", "status": "embedded", "segments": 2}
+    return [*segments, {**own, **ended}]
 
 
 def _embedded(rows: list[dict[str, Any]], spec: HashSpec) -> pa.Table:
