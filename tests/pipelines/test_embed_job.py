@@ -368,7 +368,7 @@ def test_a_lost_receipt_refuses_to_publish(place: str, monkeypatch: pytest.Monke
 
     source, lake = put(join(place, "in"), TEXTS), join(place, "lake")
     whole = module.Attempts
-    monkeypatch.setattr(module, "Attempts", lambda receipts: whole(receipts[:-1]))
+    monkeypatch.setattr(module, "Attempts", lambda receipts, work: whole(receipts[:-1], work))
     with pytest.raises(LakeError, match="nothing was published"):
         job(lake, source).run()
     assert rows(lake, "uri") == []
