@@ -145,8 +145,9 @@ def show_report(report: RunReport, as_json: bool) -> None:
         version = f"published version {report.published_version} of "
         where = Text.assemble(version, (report.corpus, "bold"), " in ", plain(report.lake))
         console.print(where, soft_wrap=True)
+        listed = f"{c.listed} listed" + (f" + {c.members} in archives" if c.members else "")
         console.print(
-            f"{c.listed} listed = {_sum(c)}   ({c.new} new, {c.changed} changed, {c.deleted} deleted)\n"
+            f"{listed} = {_sum(c)}   ({c.new} new, {c.changed} changed, {c.deleted} deleted)\n"
             f"{c.segments} segments, {c.tokens} tokens, space {report.space}, run {report.run_id}"
         )
         if report.budget_spent or c.deferred:
@@ -165,7 +166,7 @@ def show_report(report: RunReport, as_json: bool) -> None:
 def _sum(counts: Counts) -> str:
     """What the listed assets add up to; the usual kinds always, the others where there are some."""
     always = ("embedded", "quarantined", "unchanged")
-    kinds = (*always, "moved", "updated", "deferred", "excluded")
+    kinds = (*always, "expanded", "moved", "updated", "deferred", "excluded")
     return " + ".join(f"{getattr(counts, k)} {k}" for k in kinds if k in always or getattr(counts, k))
 
 

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from operators.decode.registry import decode
 from operators.model.contract import ModelSpec, Preparer
-from operators.parts import Part, Segment, to_arrow
-from operators.sources.fetch import Fetched, Fetcher, Wanted
+from operators.parts import Part, Segment
+from operators.rows import AssetRows, Block, Row, media_bytes
+from operators.sources.archive import archive_kind, members
+from operators.sources.fetch import Fetcher, Wanted
+from operators.sources.spool import Fetched
 from schemas.card import Role
 from schemas.errors import AssetError, EmbedlakeError, ErrorCode, Stage, described
 from schemas.recipe import Recipe
 from schemas.tables import (
     ASSET_KIND,
     DONORS_COLUMN,
-    EMBEDDED,
-    METADATA_DIGEST,
-    MOVED,
-    PREPARED,
-    QUARANTINED,
-    SEGMENT_KIND,
     STAGED_COLUMN,
 )
 
 _PREPARE_ROWS = 64
 _INLINE_NAME = "document.json"
-_LISTED = ("uri", "source", "size", "etag", "mtime", METADATA_DIGEST)
-
-
-def segment_id(content_hash: str, segment: Segment, recipe_digest: str) -> str:
-    """A digest of what decides the segment: the same input has the same id everywhere, 32 hex digits."""
-    text = f"{content_hash}\n{segment.modality}\n{segment.locator.key()}\n{recipe_digest}"
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,38 +44,71 @@ class ReadAssets:
 
     def __call__(self, shard: pa.Table) -> Iterator[pa.Table]:
         """One shard's rows; media of at most one block and one asset's window are held at a time."""
-        out = _Rows(self.block_bytes, shard.schema)
+        out = Block(self.block_bytes, shard.schema)
         rows = shard.to_pylist()
         wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"], r["etag"]) for r in rows]
         for index, fetched in self.fetcher.fetch_all(wanted):
-            asset = _Asset(rows[index], self.recipe.digest)
+            row = rows[index]
+            row.update({name: frozenset(row.get(name) or ()) for name in (STAGED_COLUMN, DONORS_COLUMN)})
+            asset = AssetRows(row, self.recipe.digest)
             if isinstance(fetched, AssetError):
                 out.add([asset.outcome(fetched)])
                 continue
-            if fetched.content_hash in asset.donors:
-                out.add([asset.moved(fetched.content_hash)])
-                fetched.file.close()
-                continue
-            try:
-                for segments in self._segments(asset, wanted[index], fetched):
-                    out.add(segments)
-                    if out.full:
-                        yield out.take()
-                out.add([asset.outcome(None)])
-            except AssetError as error:
-                out.add([asset.outcome(error)])
-            except EmbedlakeError:
-                raise
-            except Exception as error:
-                out.add([asset.outcome(_internal(error, Stage.DECODE))])
-            finally:
-                fetched.file.close()
-            if out.full:
-                yield out.take()
+            for found in self._asset(asset, wanted[index], fetched):
+                out.add(found)
+                if out.full:
+                    yield out.take()
         if out.rows:
             yield out.take()
 
-    def _segments(self, asset: _Asset, wanted: Wanted, fetched: Fetched) -> Iterator[list[dict[str, Any]]]:
+    def _asset(
+        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int = 0
+    ) -> Iterator[list[Row]]:
+        """The rows of one asset, its outcome last; of an archive first those of what lies in it."""
+        try:
+            if fetched.content_hash in asset.donors:
+                yield [asset.moved(fetched.content_hash)]
+                return
+            kind = archive_kind(fetched.file) if self.recipe.archive.expand else None
+            if kind is not None:
+                yield from self._archive(asset, wanted, fetched, kind, depth + 1)
+                return
+            yield from self._segments(asset, wanted, fetched)
+            yield [asset.outcome(None)]
+        except AssetError as error:
+            yield [asset.outcome(error)]
+        except EmbedlakeError:
+            raise
+        except Exception as error:
+            yield [asset.outcome(_internal(error, Stage.DECODE))]
+        finally:
+            fetched.file.close()
+
+    def _archive(
+        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, kind: str, depth: int
+    ) -> Iterator[list[Row]]:
+        """What came out before an archive turned out to be damaged is kept: the rest is what its row says."""
+        limits, inside = self.recipe.archive, 0
+        error: AssetError | None = None
+        asset.expanding(fetched.content_hash, f"application/x-{kind}")
+        if depth > limits.max_depth:
+            raise AssetError(ErrorCode.LIMIT, f"an archive in {depth - 1} others, more than are opened")
+        try:
+            for member in members(fetched.file, kind, fetched.size, limits, self.fetcher.max_bytes):
+                inner = asset.member(member.name, member.size, member.mtime)
+                found: Iterable[list[Row]] = (
+                    ([inner.outcome(member.body)],)
+                    if isinstance(member.body, AssetError)
+                    else self._asset(inner, replace(wanted, uri=inner.uri, inline=None), member.body, depth)
+                )
+                for rows in found:
+                    inside += sum(row["kind"] == ASSET_KIND for row in rows)
+                    yield rows
+        except AssetError as damage:
+            error = damage
+        yield [asset.expanded(inside, error)]
+
+    def _segments(self, asset: AssetRows, wanted: Wanted, fetched: Fetched) -> Iterator[list[Row]]:
         preparer = _preparer(self.spec, self.role)
         asset.digests.append(fetched.content_hash)
         media, segments = decode(
@@ -139,133 +159,9 @@ def _batches(segments: Iterable[Segment], rows: int, max_bytes: int) -> Iterator
     size = 0
     for segment in segments:
         batch.append(segment)
-        size += _bytes(segment.parts)
+        size += media_bytes(segment.parts)
         if len(batch) == rows or size >= max_bytes:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _bytes(parts: Iterable[Part]) -> int:
-    return sum((0 if p.data is None else p.data.nbytes) + len(p.text or "") for p in parts)
-
-
-class _Asset:
-    """One asset while its segments are numbered and counted."""
-
-    def __init__(self, row: dict[str, Any], recipe_digest: str) -> None:
-        self.row = {name: row.get(name) for name in _LISTED}
-        self.metadata = row.get("metadata")
-        self.staged = frozenset(row.get(STAGED_COLUMN) or ())
-        self.donors = frozenset(row.get(DONORS_COLUMN) or ())
-        self.recipe_digest = recipe_digest
-        self.digests: list[str] = []
-        self.keys: Counter[str] = Counter()
-        self.media_type: str | None = None
-        self.modality: str | None = None
-        self.segments = 0
-
-    @property
-    def content_hash(self) -> str | None:
-        """The object's sha256; with media that a document refers to, the sha256 over all of theirs."""
-        if len(self.digests) < 2:
-            return self.digests[0] if self.digests else None
-        return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
-
-    def opened(self, reference: Fetched) -> BinaryIO:
-        """Make an opened reference part of the asset's identity."""
-        self.digests.append(reference.content_hash)
-        return reference.file
-
-    def moved(self, content_hash: str) -> dict[str, Any]:
-        """The outcome of an asset that takes a donor's vectors."""
-        own = {"kind": ASSET_KIND, "content_hash": content_hash, "status": MOVED, "segments": 0}
-        return {**self.row, **own}
-
-    def number(self, batch: list[Segment]) -> list[tuple[int, str, Segment]]:
-        numbered = []
-        for segment in batch:
-            key = segment_id(self.content_hash or "", segment, self.recipe_digest)
-            self.keys[key] += 1
-            if self.keys[key] > 1:
-                key = hashlib.sha256(f"{key}\n{self.keys[key]}".encode()).hexdigest()[:32]
-            self.modality = self.modality or str(segment.modality)
-            if key not in self.staged:
-                numbered.append((self.segments, key, segment))
-            self.segments += 1
-        return numbered
-
-    def segment(
-        self, ordinal: int, key: str, segment: Segment, parts: tuple[Part, ...], tokens: int
-    ) -> dict[str, Any]:
-        where = segment.locator
-        return {
-            "kind": SEGMENT_KIND,
-            "segment_id": key,
-            "uri": self.row["uri"],
-            "source": self.row["source"],
-            METADATA_DIGEST: self.row[METADATA_DIGEST],
-            "content_hash": self.content_hash,
-            "modality": str(segment.modality),
-            "ordinal": ordinal,
-            "page": where.page,
-            "start_ms": where.start_ms,
-            "end_ms": where.end_ms,
-            "char_start": where.char_start,
-            "char_end": where.char_end,
-            "text": segment.text,
-            "tokens": tokens,
-            "metadata": self.metadata,
-            "parts": parts,
-        }
-
-    def outcome(self, error: AssetError | None) -> dict[str, Any]:
-        failed = {}
-        if error is not None:
-            failed = {
-                "error_stage": str(error.stage),
-                "error_code": str(error.code),
-                "error_detail": error.detail,
-            }
-        return {
-            **self.row,
-            "kind": ASSET_KIND,
-            "modality": self.modality,
-            "content_hash": self.content_hash,
-            "media_type": self.media_type,
-            "status": EMBEDDED if error is None else QUARANTINED,
-            "segments": self.segments if error is None else 0,
-            **failed,
-        }
-
-
-class _Rows:
-    """Output rows until they are worth a table."""
-
-    def __init__(self, block_bytes: int, listing: pa.Schema) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.size = 0
-        self.block_bytes = block_bytes
-        index = listing.get_field_index("metadata")
-        self.metadata = listing.field(index) if index >= 0 else None
-
-    @property
-    def full(self) -> bool:
-        return self.size >= self.block_bytes
-
-    def add(self, rows: list[dict[str, Any]]) -> None:
-        self.rows.extend(rows)
-        self.size += sum(_bytes(row.get("parts", ())) for row in rows)
-
-    def take(self) -> pa.Table:
-        rows, self.rows, self.size = self.rows, [], 0
-        columns = {
-            f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in PREPARED if f.name != "parts"
-        }
-        columns["parts"] = to_arrow(row.get("parts", ()) for row in rows)
-        table = pa.table(columns, schema=PREPARED)
-        if self.metadata is None:
-            return table
-        values = pa.array([row.get("metadata") for row in rows], self.metadata.type)
-        return table.append_column(self.metadata, values)

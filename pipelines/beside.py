@@ -53,9 +53,11 @@ class Beside:
         Raises:
             UsageError: `where` or `priority` is not SQL over the assets and the user's columns.
         """
-        assets = reader.assets(corpus).to_table().combine_chunks()
-        metadata, has_rows = _metadata(reader.segments(corpus), assets)
-        order = _order(assets, metadata, backfill)
+        everything = reader.assets(corpus).to_table().combine_chunks()
+        metadata, has_rows = _metadata(reader.segments(corpus), everything)
+        order = _order(everything, metadata, backfill)
+        listable = pc.is_null(everything["container"])
+        assets, metadata, has_rows = (one.filter(listable) for one in (everything, metadata, has_rows))
         inline, lost = _inline(reader, assets, backfill.allow)
         forgotten = forgotten_mask(reader.layout.lake, corpus, pl.Series(assets["uri"]), reader.storage)
         listing = assets.select(_LISTED).append_column(LISTING.field("inline"), inline)
@@ -70,7 +72,7 @@ class Beside:
             fields=list(metadata.schema),
             skipped=order.is_null() | lost | forgotten,
             order=order.fill_null(0),
-            failed=pl.DataFrame(pl.from_arrow(assets.select(["uri", "error_code"]))).drop_nulls(),
+            failed=pl.DataFrame(pl.from_arrow(everything.select(["uri", "error_code"]))).drop_nulls(),
             grants=_grants(assets, backfill.allow),
         )
 
@@ -91,20 +93,32 @@ class Beside:
 def _metadata(segments: lance.LanceDataset, assets: pa.Table) -> tuple[pa.Table, pa.Array]:
     """The user's columns for each asset, and which assets have rows: the others' values are not in the lake.
 
-    An asset without rows is taken to have no metadata, so that the next night that lists it gives it its own.
+    An archive and its members have the same values. An asset without rows is taken to have no metadata, so that the
+    next night that lists it gives it its own.
     """
     names = [n for n in segments.schema.names if n not in _OWN and not n.startswith("embedding_")]
     if not names:
-        return pa.table({"uri": assets["uri"]}).select([]), pa.array([True] * assets.num_rows, pa.bool_())
+        return assets.select([]), pa.array([True] * assets.num_rows, pa.bool_())
     first = segments.to_table(columns=["uri", *names], filter="ordinal = 0")
-    uris = pl.DataFrame({"uri": pl.Series(first["uri"])}).with_row_index("row").unique("uri", keep="first")
-    wanted = pl.DataFrame({"uri": pl.Series(assets["uri"])})
-    rows = wanted.join(uris, on="uri", how="left", maintain_order="left")["row"]
+    objects = _objects(assets)
+    known = (
+        pl.DataFrame({"uri": pl.Series(first["uri"])})
+        .with_row_index("row")
+        .join(objects, on="uri", maintain_order="left")
+        .unique("object", keep="first", maintain_order=True)
+    )
+    rows = objects.join(known.drop("uri"), on="object", how="left", maintain_order="left")["row"]
     return first.select(names).take(rows.to_arrow()), rows.is_not_null().to_arrow()
 
 
+def _objects(assets: pa.Table) -> pl.DataFrame:
+    """`uri` of each asset, and the `object` that it is or lies in."""
+    frame = pl.DataFrame(pl.from_arrow(assets.select(["uri", "container"])))
+    return frame.select("uri", object=pl.coalesce("container", "uri"))
+
+
 def _order(assets: pa.Table, metadata: pa.Table, backfill: Backfill) -> pl.Series:
-    """The rank of each asset that is wanted, null for the others."""
+    """The rank of each listable asset that is wanted, null for the others; an archive has the best of its members."""
     columns = {name: assets[name] for name in assets.column_names}
     columns["mtime"] = assets["mtime"].cast(pa.timestamp("ms"))
     columns |= {name: metadata[name] for name in metadata.column_names}
@@ -119,8 +133,16 @@ def _order(assets: pa.Table, metadata: pa.Table, backfill: Backfill) -> pl.Serie
     except duckdb.Error as error:
         said = " ".join(str(error).split())[:300]
         raise UsageError(f"--where or --priority is not SQL over the corpus' assets: {said}") from error
-    rows = pl.DataFrame({_ROW: pl.Series(range(assets.num_rows), dtype=pl.Int64)})
-    return rows.join(ranked, on=_ROW, how="left", maintain_order="left")["rank"]
+    best = (
+        _objects(assets)
+        .with_row_index(_ROW)
+        .with_columns(pl.col(_ROW).cast(pl.Int64))
+        .join(ranked, on=_ROW)
+        .group_by("object")
+        .agg(pl.col("rank").min())
+    )
+    listable = _objects(assets.filter(pc.is_null(assets["container"])))
+    return listable.join(best, on="object", how="left", maintain_order="left")["rank"]
 
 
 def _inline(reader: LakeReader, assets: pa.Table, allow: tuple[str, ...]) -> tuple[pa.Array, pl.Series]:

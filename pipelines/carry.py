@@ -43,7 +43,7 @@ class Carrier:
         Args:
             moved: `uri` and `content_hash` of assets whose donor is an embedded asset with that hash; those of
                 `listing` that are not in it are their own donor.
-            listing: rows of the plan.
+            listing: rows of the plan, with the `container` of what lies in an archive.
         """
         if not listing.num_rows:
             return Carried(_OUTCOMES.empty_table(), [])
@@ -89,7 +89,7 @@ class Carrier:
         return metadata_column(own, field)
 
     def _outcomes(self, known: pl.DataFrame, pairs: pl.DataFrame, listing: pa.Table) -> pa.Table:
-        own = ("uri", "source", "size", "etag", "mtime", METADATA_DIGEST)
+        own = ("uri", "source", "container", "size", "etag", "mtime", METADATA_DIGEST)
         rows = pl.DataFrame(pl.from_arrow(listing.select(own))).with_row_index("row")
         kept = [name for name in ASSETS.names if name not in (*own, "run_id")]
         donor = pairs.join(known.select(pl.col("uri").alias("donor"), *kept), on="donor", how="left")

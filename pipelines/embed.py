@@ -105,8 +105,7 @@ class EmbedJob:
         Raises:
             LakeError: what was forgotten cannot be read.
         """
-        with explained(lake, LakeError):
-            forgotten = forgotten_mask(lake, self.corpus, pl.Series(listing["uri"]), self.storage)
+        forgotten = forgotten_mask(lake, self.corpus, pl.Series(listing["uri"]), self.storage)
         return diff(listing, assets, [one.source for one in listed], self.selection, forgotten)
 
     def reader(self, grants: dict[str, tuple[str, ...]]) -> ReadAssets:
@@ -206,7 +205,9 @@ class Run:
     def _publish(self, ran: Ran, resumed: int, lease: Lease) -> RunReport:
         job, ledger, plan = self.job, self.ledger, self.plan
         attempts = Attempts(ledger.receipts(self.run_id).read_all(), plan.work)
-        result = attempts.reconcile(ledger.space_table, partial=ran.partial)
+        members = attempts.members()
+        forgotten = members.filter(forgotten_mask(self.lake, job.corpus, members, job.storage))
+        result = attempts.reconcile(ledger.space_table, ran.partial, forgotten)
         outcome = self._outcome(result)
         outcome.counts()
         if outcome.changes_nothing():

@@ -59,6 +59,8 @@ def cluster(address: str | None = None) -> Iterator[None]:
     """
     for name, value in WORKER_ENV.items():
         os.environ.setdefault(name, value)
+    # Ray prints what it has to say of dead workers on stdout, where a script reads JSON; its own files keep it.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     import ray
     import ray.data
 
@@ -140,11 +142,12 @@ class _Read:
 
 def _read_counts(rows: pa.Table) -> dict[str, int]:
     counts = {f"error:{code}": n for code, n in Counter(rows["error_code"].to_pylist()).items() if code}
-    segments = pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0
+    is_segment = pc.equal(rows["kind"], SEGMENT_KIND)
+    is_object = pc.and_not(pc.is_null(rows["container"]), is_segment)
     return {
         **counts,
-        "prepared": segments,
-        "assets_done": rows.num_rows - segments,
+        "prepared": pc.sum(is_segment).as_py() or 0,
+        "assets_done": pc.sum(is_object).as_py() or 0,
         "tokens": pc.sum(rows["tokens"]).as_py() or 0,
     }
 

@@ -70,20 +70,33 @@ def choose(reader: LakeReader, corpus: str, uris: Sequence[str] = (), where: str
         corpus: in which.
         uris: as they are in the lake, or as a person writes a path. They need not be in the corpus now: old
             versions may hold them.
-        where: an SQL predicate; an asset is meant when its row in `assets`, or one of its segments, matches.
+        where: an SQL predicate; an asset is meant when its row in `assets`, or one of its segments, matches. With
+            an archive what lies in it is meant too.
 
     Raises:
         UsageError: the predicate fits neither table.
     """
-    assets = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=["uri", _HASH])))
+    columns = ["uri", "container", _HASH]
+    assets = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=columns)))
     known = set(assets["uri"].filter(assets["uri"].is_in(list(uris))))
     named = {uri if uri in known else normalize(uri) for uri in uris}
     named |= set(unfinished(reader.layout, corpus, reader.storage))
-    chosen = sorted(named | (_matching(reader, corpus, where) if where else set()))
+    named |= _matching(reader, corpus, where) if where else set()
+    chosen = sorted(named | _inside(reader, corpus, named))
     mine = assets.filter(pl.col("uri").is_in(chosen))
     others = assets.join(mine, on="uri", how="anti").join(mine, on=_HASH, how="semi")
     segments = len(row_addresses(reader.segments(corpus), chosen)) if chosen else 0
     return Choice(uris=tuple(chosen), assets=mine.height, segments=segments, copies=others.height)
+
+
+def _inside(reader: LakeReader, corpus: str, archives: set[str]) -> set[str]:
+    """What lies in archives, in any space: another recipe may not open them."""
+    found: set[str] = set()
+    for space in reader.catalog.corpora[corpus].spaces:
+        table = reader.assets(corpus, space).to_table(columns=["uri", "container"])
+        members = pl.DataFrame(pl.from_arrow(table)).filter(pl.col("container").is_in(list(archives)))
+        found |= set(members["uri"])
+    return found
 
 
 def unfinished(layout: Layout, corpus: str, storage: Storage) -> list[str]:
@@ -279,7 +292,8 @@ class _Erasing:
 def _matching(reader: LakeReader, corpus: str, where: str) -> set[str]:
     found: set[str] = set()
     refused: list[str] = []
-    tables = (reader.assets(corpus), reader.segments(corpus))
+    spaces = reader.catalog.corpora[corpus].spaces
+    tables = [open_(corpus, space) for space in spaces for open_ in (reader.assets, reader.segments)]
     for table in tables:
         try:
             found |= set(table.to_table(columns=["uri"], filter=where)["uri"].to_pylist())

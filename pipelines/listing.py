@@ -61,15 +61,17 @@ def _digest(text: str) -> str | None:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest() if text else None
 
 
+_URI = pl.col("uri")
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
     """A selection as Polars expressions over `uri` and `mtime`."""
 
     selection: Selection
 
-    def by_name(self) -> pl.Expr:
+    def by_name(self, uri: pl.Expr = _URI) -> pl.Expr:
         """Whether the globs select a URI."""
-        uri = pl.col("uri")
         included = [uri.str.contains(_pattern(glob)) for glob in self.selection.include]
         excluded = [uri.str.contains(_pattern(glob)) for glob in self.selection.exclude]
         chosen = pl.any_horizontal(*included) if included else pl.lit(True)

@@ -13,10 +13,11 @@ from pipelines.reconcile import Reconciled
 from schemas.config import Policy
 from schemas.errors import CoverageError, ErrorCode, LakeError
 from schemas.report import Counts
-from schemas.tables import EMBEDDED, QUARANTINED
+from schemas.tables import ASSETS, EMBEDDED, EXPANDED, QUARANTINED
 
 _FEW = 10
 """So few deletions are never refused."""
+_OF_MEMBER = ("uri", "size", "etag", "mtime")
 _NOT_COVERABLE = (str(ErrorCode.UNSUPPORTED), str(ErrorCode.MODALITY))
 
 
@@ -36,11 +37,15 @@ class Outcome:
 
     @cached_property
     def assets(self) -> pl.DataFrame:
-        """Final rows of what was embedded or quarantined."""
-        empty = {"uri": pl.String, "status": pl.String, "error_code": pl.String}
-        if self.result is None:
-            return pl.DataFrame(schema={**empty, "segments": pl.Int32, "tokens": pl.Int64})
-        return pl.DataFrame(pl.from_arrow(self.result.assets))
+        """Final rows of what was embedded, quarantined or expanded."""
+        return pl.DataFrame(
+            pl.from_arrow(ASSETS.empty_table() if self.result is None else self.result.assets)
+        )
+
+    @cached_property
+    def moved(self) -> pl.DataFrame:
+        """Rows of what takes the vectors of a known asset."""
+        return self.assets.clear() if self.result is None else self.result.moved
 
     @property
     def quarantined(self) -> pl.DataFrame:
@@ -55,19 +60,25 @@ class Outcome:
     @property
     def replaced(self) -> list[str]:
         """Assets whose old rows go: changed, updated, deleted."""
-        ended = set(self.assets["uri"])
-        ended |= set(self.result.moved["uri"]) if self.result else set()
+        ended = {*self.assets["uri"], *self.moved["uri"]}
         known = [uri for uri in self.plan.known if uri in ended]
-        return [*known, *self.plan.updates["uri"].to_pylist(), *self.plan.deleted]
+        members = self.plan.members.filter(pl.col("container").is_in(known))["uri"]
+        return [*known, *members, *self.plan.updates["uri"].to_pylist(), *self.plan.deleted]
 
     @property
     def carried(self) -> pa.Table:
-        """Listing rows of assets whose vectors are copied."""
-        moved = self.result.moved["uri"].to_list() if self.result else []
-        rows = pl.DataFrame({"uri": pl.Series(self.plan.work["uri"])}).with_row_index("row")
-        taken = rows.filter(pl.col("uri").is_in(moved))["row"].to_arrow()
-        from_work = self.plan.work.select(self.plan.updates.column_names).take(taken)
-        return pa.concat_tables([self.plan.updates, from_work])
+        """Listing rows of assets whose vectors are copied, with their `container`; members have its metadata."""
+        updates = self.plan.updates
+        rows = pl.DataFrame({"object": pl.Series(self.plan.work["uri"])}).with_row_index("row")
+        moved = self.moved.with_columns(object=pl.coalesce("container", "uri")).join(rows, on="object")
+        own = moved.select(*_OF_MEMBER, "container").to_arrow()
+        taken = self.plan.work.select(updates.column_names).take(moved["row"].to_arrow())
+        for name in _OF_MEMBER:
+            field = taken.schema.field(name)
+            taken = taken.set_column(taken.column_names.index(name), field, own[name].cast(field.type))
+        taken = taken.append_column("container", own["container"].cast(pa.string()))
+        nothing = pa.nulls(updates.num_rows, pa.string())
+        return pa.concat_tables([updates.append_column("container", nothing), taken])
 
     def counts(self) -> Counts:
         """The run in numbers.
@@ -77,8 +88,7 @@ class Outcome:
         """
         plan, assets = self.plan, self.assets
         embedded = assets.filter(pl.col("status") == EMBEDDED)
-        moved = self.result.moved.height if self.result else 0
-        ended = assets.height + moved
+        objects = sum(frame["container"].null_count() for frame in (assets, self.moved))
         counts = Counts(
             listed=plan.listed,
             excluded=plan.excluded,
@@ -88,9 +98,11 @@ class Outcome:
             updated=plan.updates.num_rows,
             deleted=len(plan.deleted),
             embedded=embedded.height,
-            moved=moved,
-            quarantined=assets.height - embedded.height,
-            deferred=plan.deferred + plan.work.num_rows - ended,
+            moved=self.moved.height,
+            quarantined=self.quarantined.height,
+            expanded=assets.filter(pl.col("status") == EXPANDED).height,
+            members=assets.height + self.moved.height - objects,
+            deferred=plan.deferred + plan.work.num_rows - objects,
             segments=int(embedded["segments"].sum()),
             tokens=int(embedded["tokens"].sum()),
         )
@@ -100,7 +112,7 @@ class Outcome:
 
     def changes_nothing(self) -> bool:
         """Whether the run only found again what the corpus says already, such as an object nobody may read."""
-        if self.result is None or self.plan.deleted or self.plan.updates.num_rows or self.result.moved.height:
+        if self.result is None or self.plan.deleted or self.plan.updates.num_rows or self.moved.height:
             return False
         if self.assets.filter(pl.col("status") == EMBEDDED).height:
             return False
@@ -117,7 +129,7 @@ class Outcome:
             ~pl.col("error_code").is_in((*_NOT_COVERABLE, *self.uncounted))
         ).join(self._failed_before(), on=["uri", "error_code"], how="anti")
         covered = self.assets.filter(pl.col("status") == EMBEDDED).height
-        covered += self.result.moved.height if self.result else 0
+        covered += self.moved.height
         tried = covered + counted.height
         return covered / tried if tried else None
 

@@ -55,6 +55,17 @@ class DocumentRecipe(Frozen):
     max_parts: int = Field(default=256, gt=0)
 
 
+class ArchiveRecipe(Frozen):
+    """Archives, whose members are assets of their own."""
+
+    expand: bool = True
+    max_members: int = Field(default=1_000_000, gt=0)
+    max_depth: int = Field(default=2, ge=1, description="archives inside one another, the outermost counted")
+    max_ratio: float = Field(
+        default=200.0, ge=1, description="bytes read from one byte stored, 256 MiB are free"
+    )
+
+
 class Recipe(Frozen):
     """Everything that decides which segments an asset gives."""
 
@@ -66,6 +77,7 @@ class Recipe(Frozen):
     video: VideoRecipe = VideoRecipe()
     pdf: PdfRecipe = PdfRecipe()
     document: DocumentRecipe = DocumentRecipe()
+    archive: ArchiveRecipe = ArchiveRecipe()
 
     @property
     def digest(self) -> str:

@@ -10,11 +10,11 @@ from schemas.card import Frozen
 class Counts(Frozen):
     """Assets of one run. For every finished run (I2)
 
-    `listed = excluded + unchanged + updated + embedded + moved + quarantined + deferred`.
+    `listed + members = excluded + unchanged + updated + embedded + moved + quarantined + expanded + deferred`.
 
     `new` and `changed` were planned to be embedded. `moved` took the vectors of an asset with the same bytes,
     `updated` got other metadata and kept its vectors, `deferred` is left to the next run, `excluded` is out of the
-    run's selection.
+    run's selection. `expanded` archives gave `members`, which are assets of their own.
     """
 
     listed: int = 0
@@ -27,6 +27,8 @@ class Counts(Frozen):
     embedded: int = 0
     moved: int = 0
     quarantined: int = 0
+    expanded: int = 0
+    members: int = 0
     deferred: int = 0
     segments: int = 0
     tokens: int = 0
@@ -41,7 +43,9 @@ class Counts(Frozen):
             + self.embedded
             + self.moved
             + self.quarantined
+            + self.expanded
             + self.deferred
+            - self.members
         )
 
 

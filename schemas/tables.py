@@ -37,6 +37,7 @@ ASSETS = pa.schema(
     [
         pa.field("uri", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
+        pa.field("container", pa.string()),
         pa.field("size", pa.int64()),
         pa.field("etag", pa.string()),
         pa.field("mtime", TIMESTAMP),
@@ -53,13 +54,16 @@ ASSETS = pa.schema(
         pa.field("run_id", pa.string(), nullable=False),
     ]
 )
-"""One row per source object: what became of it. `status` is `embedded` or `quarantined`; `metadata_digest` tells
-whether a manifest has other values for it by now."""
+"""One row per source object, and per member of one that is an archive: what became of it. `status` is `embedded`,
+`quarantined` or, of an archive, `expanded`; a member's `container` is the URI of the object that it lies in, at any
+depth, and its etag is that object's. `metadata_digest` tells whether a manifest has other values for it by now."""
 
 EMBEDDED = "embedded"
 QUARANTINED = "quarantined"
+EXPANDED = "expanded"
+"""An archive whose members are assets of their own. In receipts its `segments` count the members' rows."""
 MOVED = "moved"
-"""In receipts only: an object whose bytes were found to be those of an embedded asset."""
+"""In receipts only: an asset whose bytes were found to be those of an embedded asset."""
 
 LOCATOR = [
     pa.field("page", pa.int32()),

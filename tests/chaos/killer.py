@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -63,15 +64,17 @@ class Run:
         return False
 
     def wait(self) -> int:
-        """The exit status; what is left of the run's Ray is ended."""
+        """The exit status; what is left of the run's Ray is ended. A run that succeeds says its JSON and no more."""
         below = self.tree()
         try:
-            self.process.communicate(timeout=PATIENCE_S)
+            out, _ = self.process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
         finally:
             end(below + self.tree())
+        if self.process.returncode == 0:
+            json.loads(out)
         return self.process.returncode
 
 

@@ -25,6 +25,7 @@ from schemas.nightly import CorpusNight, Nightly, NightlyCorpus
 from schemas.recipe import Recipe, TextRecipe
 from tests.models.hashed import HashSpec
 from tests.models.salted import SaltedSpec
+from tests.operators.sources.test_archive import make_zip
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -38,6 +39,10 @@ def put(place: str, files: dict[str, str]) -> str:
     for name, body in files.items():
         Storage().put(join(place, name), body.encode())
     return place
+
+
+def pack(place: str, name: str, files: dict[str, str]) -> None:
+    Storage().put(join(place, name), make_zip({name: body.encode() for name, body in files.items()}))
 
 
 def job(lake: str, *sources: str, corpus: str = "c", **changes: Any) -> EmbedJob:
@@ -80,11 +85,12 @@ def fill(place: str) -> tuple[str, ...]:
 def test_a_space_built_beside_is_the_one_that_a_run_from_scratch_makes(place: str) -> None:
     sources, lake = fill(place), join(place, "lake")
     put(join(place, "more"), {"x.txt": "one more", "bad.txt": ""})
+    pack(join(place, "more"), "z.zip", {"a.txt": "in an archive", "b.txt": "beside it " * 20, "bad.txt": ""})
     job(lake, *sources).run()
     live = rows(lake, "c")
     report = backfill(lake, batch_assets=3).run()
     assert (report.complete, report.coverage, report.left) == (True, 1.0, 0)
-    assert (report.batches, report.embedded, report.quarantined) == (4, 11, 1)
+    assert (report.batches, report.embedded, report.quarantined) == (5, 13, 2)
     job(lake, *sources, corpus="scratch", spec=NEW, recipe=RECIPE).run()
     assert rows(lake, "c", space()) == rows(lake, "scratch")
     assert rows(lake, "c") == live, "the live space is as it was"
@@ -98,10 +104,12 @@ def test_nights_in_the_middle_reach_both_spaces_and_nothing_falls_between(tmp_pa
     place = str(tmp_path)
     sources, lake = fill(place), join(place, "lake")
     put(join(place, "more"), {f"x{n}.txt": f"one more {n}" for n in range(6)})
+    pack(join(place, "more"), "z.zip", {"a.txt": "in an archive", "b.txt": "words", "c.txt": "more words"})
+    pack(join(place, "more"), "y.zip", {"a.txt": "in another archive"})
     job(lake, *sources).run()
     tiny = Policy(budget_gpu_hours=1e-9)
     first = backfill(lake, policy=tiny).run()
-    assert 0 < first.embedded < 16
+    assert 0 < first.embedded < 20
     assert not first.complete
     held = rows(lake, "c", space())[1]
     put(join(place, "in"), {"t1.txt": "something else altogether", "t7.txt": "other words"})
@@ -110,8 +118,9 @@ def test_nights_in_the_middle_reach_both_spaces_and_nothing_falls_between(tmp_pa
         {"m.csv": "uri,reads,who\n" + "".join(f"t{n}.txt,{n + 1},me\n" for n in range(1, 8))},
     )
     put(join(place, "more"), {"new.txt": "what the night brought", "x0.txt": "changed"})
+    pack(join(place, "more"), "z.zip", {"a.txt": "in an archive", "b.txt": "WORDS", "d.txt": "new words"})
     for row in held[:2] + held[-2:]:
-        if "/more/" in row["uri"]:
+        if "/more/" in row["uri"] and row["container"] is None:
             Path(row["uri"]).unlink()
     job(lake, *sources).run()
     covered = coverage(LakeReader.open(lake), "c", space())
@@ -121,6 +130,26 @@ def test_nights_in_the_middle_reach_both_spaces_and_nothing_falls_between(tmp_pa
     assert second.deleted + second.updated > 0
     job(lake, *sources, corpus="scratch", spec=NEW, recipe=RECIPE).run()
     assert rows(lake, "c", space()) == rows(lake, "scratch")
+
+
+def test_an_archive_is_wanted_when_something_in_it_is_and_comes_with_the_first_of_it(tmp_path: Path) -> None:
+    place, lake = f"{tmp_path}/in", f"{tmp_path}/lake"
+    put(place, {"1.txt": "first", "3.txt": "third", "9.txt": "last"})
+    pack(place, "a.zip", {"2.txt": "second", "8.txt": "late"})
+    pack(place, "b.zip", {"7.txt": "not wanted"})
+    job(lake, place).run()
+    tiny = Policy(budget_gpu_hours=1e-9)
+    name = "split_part(uri, '/', -1)"
+    settings = {"where": f"{name} IN ('1.txt', '2.txt', '3.txt')", "priority": name}
+    report = backfill(lake, batch_assets=2, policy=tiny, **settings).run()
+    assert report.batches == 1
+    held = [row["uri"].removeprefix(place + "/") for row in rows(lake, "c", space())[1]]
+    assert set(held) <= {"1.txt", "a.zip", "a.zip!/2.txt", "a.zip!/8.txt"}, (
+        "the first batch has the first two"
+    )
+    backfill(lake, **settings).run()
+    held = [row["uri"].removeprefix(place + "/") for row in rows(lake, "c", space())[1]]
+    assert held == ["1.txt", "3.txt", "a.zip", "a.zip!/2.txt", "a.zip!/8.txt"]
 
 
 def test_what_is_asked_for_first_comes_first_and_only_what_is_asked_for(tmp_path: Path) -> None:

@@ -154,9 +154,52 @@ def test_shards_hold_every_row_once_within_their_bounds(sizes: list[int], most: 
 
 
 def test_staged_segments_ride_with_their_asset() -> None:
-    staged = pl.DataFrame({"uri": ["b", "b"], "segment_id": ["1", "2"]})
-    table = with_staged(listing({"a": (1, "x"), "b": (1, "x")}), staged)
-    assert table[STAGED_COLUMN].to_pylist() == [None, ["1", "2"]]
+    columns = {"object": ["b", "b", "z"], "uri": ["b", "b", "z!/a"], "container": [None, None, "z"]}
+    staged = pl.DataFrame({**columns, "segment_id": ["1", "2", "3"]})
+    table = with_staged(listing({"a": (1, "x"), "b": (1, "x"), "z": (1, "x")}), staged)
+    assert table[STAGED_COLUMN].to_pylist() == [None, ["1", "2"], ["z!/a 3"]]
+
+
+def with_archive(etag: str = "x", code: str | None = None, digest: str | None = None) -> pa.Table:
+    """An archive of two members, and a plain asset beside it."""
+    rows = assets({"z.zip": (9, etag), "z.zip!/a": (1, ""), "z.zip!/b": (2, ""), "p": (1, "y")}).to_pylist()
+    rows[0].update(status="expanded", metadata_digest=digest)
+    for member in rows[1:3]:
+        member.update(container="z.zip", etag=None)
+    if code:
+        rows[2].update(status="quarantined", error_code=code)
+    return pa.Table.from_pylist(rows, schema=ASSETS)
+
+
+def test_members_stay_while_their_archive_is_the_same() -> None:
+    now = listed({"z.zip": (9, "x"), "p": (1, "y")})
+    assert diff(now, with_archive(), ["s"]).empty
+    assert diff(now, with_archive(code="corrupt"), ["s"]).empty
+
+
+@pytest.mark.parametrize(
+    "old", [with_archive("old"), with_archive(code="storage"), with_archive(digest="old")]
+)
+def test_a_changed_archive_replaces_its_members_and_knows_their_contents(old: pa.Table) -> None:
+    plan = diff(listed({"z.zip": (9, "x"), "p": (1, "y")}), old, ["s"])
+    assert (plan.known, plan.deleted) == (["z.zip"], [])
+    assert sorted(plan.members["uri"]) == ["z.zip!/a", "z.zip!/b"]
+    embedded = [
+        row["content_hash"] for row in old.to_pylist() if row["container"] and row["status"] == "embedded"
+    ]
+    assert plan.work[DONORS_COLUMN].to_pylist() == [embedded]
+
+
+def test_members_go_with_their_archive() -> None:
+    plan = diff(listed({"p": (1, "y")}), with_archive(), ["s"])
+    assert plan.deleted == ["z.zip", "z.zip!/a", "z.zip!/b"]
+
+
+def test_a_copied_archive_knows_the_contents_of_the_first() -> None:
+    plan = diff(listed({"z.zip": (9, "x"), "p": (1, "y"), "copy.zip": (9, "x")}), with_archive(), ["s"])
+    assert plan.work.select(["uri", DONORS_COLUMN]).to_pylist() == [
+        {"uri": "copy.zip", DONORS_COLUMN: ["hash of z.zip!/a", "hash of z.zip!/b"]}
+    ]
 
 
 def test_a_row_with_other_metadata_and_the_same_bytes_is_updated_and_not_embedded() -> None:

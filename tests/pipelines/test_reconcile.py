@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -152,12 +153,72 @@ def test_a_run_that_stopped_on_purpose_publishes_what_has_ended(table: Table) ->
     assert table.open(version).to_table()["uri"].to_pylist() == ["a"]
 
 
+def test_an_archive_has_ended_when_all_of_its_members_have(table: Table) -> None:
+    members = [{**row, "container": "z"} for row in (segment("z!/a", "1"), outcome("z!/a", 1))]
+    failed = {**outcome("z!/b", 0, "corrupt"), "container": "z"}
+    archive = {**outcome("z", 2), "status": "expanded"}
+    early = Attempts([staged(table, "r1", [*members, archive])], work("z"))
+    left, known = early.remaining()
+    assert left["uri"].to_pylist() == ["z"]
+    assert known.select("object", "uri", "segment_id").rows() == [("z", "z!/a", "1")]
+    with pytest.raises(LakeError, match="1 assets have no outcome, z first"):
+        early.reconcile(table)
+    late = Attempts([*early.receipts, receipt("r2", [failed, archive])], work("z"))
+    assert late.remaining()[0].num_rows == 0
+    result = late.reconcile(table)
+    rows = result.assets.select(["uri", "status", "segments"]).to_pylist()
+    assert sorted(tuple(row.values()) for row in rows) == [
+        ("z", "expanded", 0),
+        ("z!/a", "embedded", 1),
+        ("z!/b", "quarantined", 0),
+    ]
+
+
+def test_an_archive_with_a_member_that_may_do_better_is_read_again(table: Table) -> None:
+    member = {**outcome("z!/a", 0, "embed_failed"), "container": "z"}
+    archive = {**outcome("z", 1), "status": "expanded"}
+    attempts = Attempts([receipt("r1", [member, archive])], work("z"))
+    assert attempts.remaining()[0].num_rows == 1
+    assert attempts.reconcile(table).assets.num_rows == 2
+
+
+def test_members_of_an_archive_as_it_was_do_not_count(table: Table) -> None:
+    old = [
+        segment("z!/a", "1", content="h1"),
+        outcome("z!/a", 1, content="h1"),
+        segment("z!/b", "1"),
+        outcome("z!/b", 1),
+    ]
+    new = [segment("z!/a", "2", content="h2"), outcome("z!/a", 1, content="h2")]
+    receipts = []
+    for name, rows, count in (("r1", old, 2), ("r2", new, 1)):
+        archive = {**outcome("z", count), "status": "expanded", "etag": name}
+        receipts.append(
+            staged(table, name, [*({**row, "container": "z", "etag": name} for row in rows), archive])
+        )
+    now = work("z").set_column(3, "etag", pa.array(["r2"]))
+    attempts = Attempts(receipts, now)
+    assert attempts.reconcile(table).assets["uri"].to_pylist() == ["z!/a", "z"]
+    version = table.commit("run", 1, attempts.reconcile(table).fragments, [])
+    assert table.open(version).to_table().to_pylist() == [{"uri": "z!/a", "segment_id": "2"}]
+    assert Attempts(receipts[:1], now).remaining()[0].num_rows == 1
+
+
+def test_a_forgotten_member_is_cut_out(table: Table) -> None:
+    rows = [segment("z!/a", "1"), outcome("z!/a", 1), segment("z!/b", "2"), outcome("z!/b", 1)]
+    archive = {**outcome("z", 2), "status": "expanded"}
+    receipts = [staged(table, "r1", [*({**row, "container": "z"} for row in rows), archive])]
+    result = Attempts(receipts, work("z")).reconcile(table, forgotten=pl.Series(["z!/b"]))
+    version = table.commit("run", 1, result.fragments, [])
+    assert table.open(version).to_table()["uri"].to_pylist() == ["z!/a"]
+
+
 def test_an_asset_with_a_known_content_is_moved_and_has_no_fragment(table: Table) -> None:
     moved = {**outcome("b", 0), "status": "moved"}
     receipts = [staged(table, "r1", [segment("a", "1"), outcome("a", 1), moved])]
     result = Attempts(receipts, work("a", "b")).reconcile(table)
     assert result.assets.column("uri").to_pylist() == ["a"]
-    assert result.moved.rows() == [("b", "h")]
+    assert result.moved.select("uri", "content_hash").rows() == [("b", "h")]
     assert Attempts(receipts, work("a", "b")).remaining()[0].num_rows == 0
 
 

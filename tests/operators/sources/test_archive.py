@@ -1,0 +1,178 @@
+"""Members of zips and tars come out whole or with their own reason; a hostile archive ends and says why."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.sources import archive
+from operators.sources.archive import Member, archive_kind, members
+from schemas.errors import AssetError, ErrorCode
+from schemas.recipe import ArchiveRecipe
+
+FILES = {"a.txt": b"first", "deep/er/b.bin": bytes(range(256)) * 9, "empty": b"", "ü ?#.txt": b"odd name"}
+
+
+def make_tar(files: dict[str, bytes], mode: str = "w", form: int = tarfile.PAX_FORMAT) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode, format=form) as made:  # type: ignore[call-overload]
+        for name, body in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(body), 1_000_000_000
+            made.addfile(info, io.BytesIO(body))
+    return out.getvalue()
+
+
+def make_zip(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as made:
+        for name, body in files.items():
+            made.writestr(name, body)
+    return out.getvalue()
+
+
+MAKERS = {
+    "zip": make_zip,
+    "tar": make_tar,
+    "tar+gzip": lambda files: make_tar(files, "w:gz"),
+    "tar+bz2": lambda files: make_tar(files, "w:bz2"),
+    "tar+xz": lambda files: make_tar(files, "w:xz"),
+    "tar+zstd": lambda files: pa.compress(make_tar(files), codec="zstd", asbytes=True),
+}
+
+
+def opened(body: bytes, recipe: ArchiveRecipe | None = None, max_bytes: int = 1 << 30) -> Iterator[Member]:
+    file = io.BytesIO(body)
+    kind = archive_kind(file)
+    assert kind is not None
+    return members(file, kind, len(body), recipe or ArchiveRecipe(), max_bytes)
+
+
+def contents(found: Iterator[Member]) -> dict[str, bytes | ErrorCode]:
+    return {
+        one.name: one.body.code if isinstance(one.body, AssetError) else one.body.file.read() for one in found
+    }
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_every_member_comes_out_with_its_bytes(kind: str) -> None:
+    body = MAKERS[kind](FILES)
+    assert archive_kind(io.BytesIO(body)) == kind
+    assert contents(opened(body)) == FILES
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tars_of_every_age_are_known(form: int) -> None:
+    assert contents(opened(make_tar({"x" * 90: b"1"}, form=form))) == {"x" * 90: b"1"}
+
+
+def test_a_tar_without_a_magic_is_known_by_its_checksum() -> None:
+    body = bytearray(make_tar({"a": b"old"}, form=tarfile.USTAR_FORMAT))
+    body[257:265] = bytes(8)
+    body[148:156] = b" " * 8
+    body[148:156] = b"%06o\0 " % sum(body[:512])
+    assert contents(opened(bytes(body))) == {"a": b"old"}
+
+
+def test_office_files_books_and_programs_are_no_archives() -> None:
+    for name in ("[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF"):
+        assert archive_kind(io.BytesIO(make_zip({name: b"x", "b": b"y"}))) is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"text " * 200, bytes(2000), b"\x1f\x8b broken", b"BZh9 broken", b"II*\0" * 300]
+)
+def test_what_is_no_archive_is_left_to_the_decoders(body: bytes) -> None:
+    assert archive_kind(io.BytesIO(body)) is None
+
+
+def test_folders_links_and_devices_are_left_out() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as made:
+        kinds = {"d": tarfile.DIRTYPE, "l": tarfile.SYMTYPE, "h": tarfile.LNKTYPE, "n": tarfile.CHRTYPE}
+        for name, kind in kinds.items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            made.addfile(info)
+        made.addfile(tarfile.TarInfo("kept"))
+    assert contents(opened(out.getvalue())) == {"kept": b""}
+    assert contents(opened(make_zip({"d/": b"", "__MACOSX/._a": b"x", "a": b"y"}))) == {"a": b"y"}
+
+
+def test_members_of_one_name_are_told_apart() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as made:
+        for body in (b"one", b"two"):
+            info = tarfile.TarInfo("a")
+            info.size = 3
+            made.addfile(info, io.BytesIO(body))
+    assert contents(opened(out.getvalue())) == {"a": b"one", "a#2": b"two"}
+
+
+def test_a_damaged_or_encrypted_member_costs_itself() -> None:
+    body = bytearray(make_zip({"bad": b"A" * 99, "good": b"B"}, zipfile.ZIP_STORED))
+    body[body.index(b"A" * 99)] ^= 1
+    assert contents(opened(bytes(body))) == {"bad": ErrorCode.CORRUPT, "good": b"B"}
+    locked = bytearray(make_zip({"secret": b"A", "good": b"B"}))
+    locked[locked.index(b"PK\1\2") + 8] |= 1
+    assert contents(opened(bytes(locked))) == {"secret": ErrorCode.ENCRYPTED, "good": b"B"}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_member_over_the_recipe_s_size_costs_itself(kind: str) -> None:
+    body = MAKERS[kind]({"large": b"x" * 2000, "small": b"y"})
+    assert contents(opened(body, max_bytes=1000)) == {"large": ErrorCode.TOO_LARGE, "small": b"y"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind != "tar"])
+def test_a_bomb_is_given_up_at_its_ratio(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_FREE_BYTES", 1 << 20)
+    body = MAKERS[kind]({"small": b"1", **{str(n): bytes(1 << 20) for n in range(40)}})
+    found = opened(body, ArchiveRecipe(max_ratio=10))
+    assert next(found).name == "small"
+    with pytest.raises(AssetError, match="come out of it") as error:
+        list(found)
+    assert error.value.code is ErrorCode.LIMIT
+
+
+def test_members_beyond_the_recipe_s_number_are_not_read() -> None:
+    found = opened(make_zip({str(n): b"" for n in range(5)}), ArchiveRecipe(max_members=3))
+    with pytest.raises(AssetError, match="more than 3 members"):
+        list(found)
+
+
+def test_headers_that_would_fill_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = make_tar({"a": b"1", "n" * 3_000_000: b"2"}, form=tarfile.GNU_FORMAT)
+    with pytest.raises(AssetError, match="extended header of 3000001 bytes"):
+        list(opened(long))
+    monkeypatch.setattr(archive, "_DIRECTORY_BYTES", 100)
+    with pytest.raises(AssetError, match="zip directory"):
+        list(opened(make_zip({"x" * 200: b""})))
+
+
+@given(st.sampled_from(sorted(MAKERS)), st.data())
+def test_a_damaged_archive_ends_with_a_reason(kind: str, data: st.DataObject) -> None:
+    body = bytearray(MAKERS[kind](FILES))
+    if data.draw(st.booleans()):
+        del body[data.draw(st.integers(0, len(body) - 1)) :]
+    else:
+        for at in data.draw(st.lists(st.integers(0, len(body) - 1), min_size=1, max_size=5)):
+            body[at] ^= data.draw(st.integers(1, 255))
+    file = io.BytesIO(bytes(body))
+    found = archive_kind(file)
+    if found is None:
+        return
+    codes: set[ErrorCode] = set()
+    try:
+        for member in members(file, found, len(body), ArchiveRecipe(), 1 << 20):
+            codes |= {member.body.code} if isinstance(member.body, AssetError) else set()
+    except AssetError as error:
+        codes.add(error.code)
+    assert codes <= {ErrorCode.CORRUPT, ErrorCode.LIMIT, ErrorCode.ENCRYPTED, ErrorCode.TOO_LARGE}
