@@ -2,6 +2,8 @@
 
 from jobs.app import app
 from jobs.commands import (
+    backfill,
+    compare,
     embed,
     evaluate,
     forget,
@@ -9,8 +11,11 @@ from jobs.commands import (
     maintain,
     nightly,
     plan,
+    promote,
     quarantine,
+    rollback,
     search,
+    spaces,
     sql,
     status,
     train,
@@ -18,6 +23,8 @@ from jobs.commands import (
 
 __all__ = [
     "app",
+    "backfill",
+    "compare",
     "embed",
     "evaluate",
     "forget",
@@ -25,8 +32,11 @@ __all__ = [
     "maintain",
     "nightly",
     "plan",
+    "promote",
     "quarantine",
+    "rollback",
     "search",
+    "spaces",
     "sql",
     "status",
     "train",

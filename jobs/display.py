@@ -213,7 +213,13 @@ def show_status(status: LakeStatus, as_json: bool) -> None:
         kinds = ", ".join(f"{n} {kind}" for kind, n in c.segments_by_modality.items())
         shown = (c.corpus, c.version, c.assets, c.quarantined, c.segments, kinds, c.space, c.widths)
         table.add_row(*(_cell(", ".join(map(str, v)) if isinstance(v, tuple) else str(v)) for v in shown))
-    return console.print(table)
+    console.print(table)
+    for c in status.corpora:
+        for s in (one for one in c.spaces if not one.live):
+            state = "is being built" if s.building else "is beside the live one"
+            line = f"{plain(c.corpus)}: space {plain(s.space)} {state}, {s.coverage:.1%} of the live assets"
+            console.print(Text(line), soft_wrap=True)
+    return None
 
 
 def _print_json(document: dict[str, Any]) -> None:

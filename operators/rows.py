@@ -19,6 +19,7 @@ from schemas.tables import (
     DONORS_COLUMN,
     EMBEDDED,
     EXPANDED,
+    METADATA_DIGEST,
     MOVED,
     PREPARED,
     QUARANTINED,
@@ -28,7 +29,7 @@ from schemas.tables import (
 
 Row = dict[str, Any]
 
-_LISTED = ("uri", "source", "size", "etag", "mtime")
+_LISTED = ("uri", "source", "size", "etag", "mtime", METADATA_DIGEST)
 
 
 def segment_id(content_hash: str, segment: Segment, recipe_digest: str) -> str:
@@ -46,7 +47,7 @@ class AssetRows:
     """One asset while its segments are numbered and counted; of an archive's member `container` is the object."""
 
     def __init__(self, row: dict[str, Any], recipe_digest: str, container: str | None = None) -> None:
-        self.row = {**{name: row[name] for name in _LISTED}, "container": container}
+        self.row = {**{name: row.get(name) for name in _LISTED}, "container": container}
         self.given = row
         self.metadata = row.get("metadata")
         self.staged = row.get(STAGED_COLUMN) or frozenset()
@@ -95,8 +96,8 @@ class AssetRows:
         return str(self.row["uri"])
 
     def member(self, name: str, size: int | None, mtime: datetime | None) -> AssetRows:
-        """What lies in this archive: it shares the source, the user's metadata and what is known of the object."""
-        own = {"uri": f"{self.uri}!/{name}", "size": size, "etag": None, "mtime": mtime}
+        """What lies in this archive: it shares the source, the user's metadata and the object's etag."""
+        own = {"uri": f"{self.uri}!/{name}", "size": size, "mtime": mtime}
         return AssetRows({**self.given, **own}, self.recipe_digest, self.row["container"] or self.uri)
 
     def expanding(self, content_hash: str, media_type: str) -> None:
@@ -144,6 +145,7 @@ class AssetRows:
             "source": self.row["source"],
             "container": self.row["container"],
             "size": self.row["size"],
+            METADATA_DIGEST: self.row[METADATA_DIGEST],
             "content_hash": self.content_hash,
             "modality": str(segment.modality),
             "ordinal": ordinal,

@@ -72,7 +72,7 @@ class EmbedJob:
         """
         check_corpus_name(self.corpus)
         lake = check_lake_uri(self.lake)
-        clock = _Clock()
+        clock = Clock()
         log = CatalogLog(Layout(lake), self.storage)
         before = log.read().corpora.get(self.corpus)
         listed = self.listed(lake)
@@ -82,7 +82,7 @@ class EmbedJob:
             if log.read().corpora.get(self.corpus) != before:
                 listed = self.listed(lake)
             clock.lap("list")
-            return _Run.begin(self, lake, listed, clock).through(lease)
+            return Run.begin(self, lake, listed, clock).through(lease)
 
     def listed(self, lake: str) -> list[Listed]:
         """The sources' objects now.
@@ -121,8 +121,11 @@ class EmbedJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """One run of a job: its plan, on the versions that it is based on."""
+class Run:
+    """One run of a job: its plan, on the versions that it is based on.
+
+    `uncounted` and `failed_elsewhere` are as in `Outcome`.
+    """
 
     job: EmbedJob
     lake: str
@@ -131,17 +134,20 @@ class _Run:
     before: pa.Table
     grants: dict[str, tuple[str, ...]]
     run_id: str
-    clock: _Clock
+    clock: Clock
+    uncounted: tuple[str, ...] = ()
+    failed_elsewhere: pl.DataFrame | None = None
 
     @classmethod
-    def begin(cls, job: EmbedJob, lake: str, listed: list[Listed], clock: _Clock) -> _Run:
+    def begin(cls, job: EmbedJob, lake: str, listed: list[Listed], clock: Clock) -> Run:
+        """Open the corpus and plan the run of what its sources list."""
         listing = combine([one.table for one in listed])
         with explained(lake, LakeError):
             ledger = Ledger.begin(lake, job.corpus, job.space, _metadata_fields(listing), job.storage)
-            assets = ledger.assets_table.open(ledger.entry.assets_version).to_table(columns=list(DIFFED))
+            assets = ledger.assets_table.open(ledger.state.assets_version).to_table(columns=list(DIFFED))
         plan = job.plan(lake, listed, listing, assets)
         grants = {one.source: one.roots for one in listed}
-        run_id = plan.run_id(job.space.id, ledger.entry.revision, grants)
+        run_id = plan.run_id(job.space.id, ledger.state.revision, grants)
         clock.lap("plan")
         return cls(
             job=job,
@@ -164,20 +170,20 @@ class _Run:
         if plan.empty:
             return self._report(self._outcome(None), Ran(), 0, None)
         self._outcome(None).check_deletions(job.policy)
-        ran, resumed = self._embed()
+        ran, resumed = self._embed(lease)
         self.clock.lap("embed")
         job.progress.phase("publish")
         lease.check()
         with explained(self.lake, LakeError):
             return self._publish(ran, resumed, lease)
 
-    def _embed(self) -> tuple[Ran, int]:
+    def _embed(self, lease: Lease) -> tuple[Ran, int]:
         """Run what no earlier attempt has staged; also how many segments one had."""
         job, receipts = self.job, self.ledger.receipts(self.run_id)
         with explained(self.lake, LakeError):
-            earlier = Attempts(receipts.read_all())
+            earlier = Attempts(receipts.read_all(), self.plan.work)
         resumed = earlier.staged().height
-        work, staged = earlier.remaining(self.plan.work, again=job.selection.only is not None)
+        work, staged = earlier.remaining(again=job.selection.only is not None)
         if not work.num_rows:
             return Ran(), resumed
         flow = Dataflow(
@@ -197,14 +203,15 @@ class _Run:
             job.progress.phase("embed", f"run {self.run_id}, log {log}")
             LOGGER.info("run %s: %d assets, %d segments staged before", self.run_id, work.num_rows, resumed)
             cut = shards(with_staged(work, staged), job.config)
-            return flow.run(cut, work.num_rows, job.progress, job.policy.budget_gpu_hours), resumed
+            budget, wanted = job.policy.budget_gpu_hours, lease.wanted.is_set
+            return flow.run(cut, work.num_rows, job.progress, budget, wanted), resumed
 
     def _publish(self, ran: Ran, resumed: int, lease: Lease) -> RunReport:
         job, ledger, plan = self.job, self.ledger, self.plan
-        attempts = Attempts(ledger.receipts(self.run_id).read_all())
+        attempts = Attempts(ledger.receipts(self.run_id).read_all(), plan.work)
         members = attempts.members()
         forgotten = members.filter(forgotten_mask(self.lake, job.corpus, members, job.storage))
-        result = attempts.reconcile(plan.work, ledger.space_table, ran.budget_spent, forgotten)
+        result = attempts.reconcile(ledger.space_table, ran.partial, forgotten)
         outcome = self._outcome(result)
         outcome.counts()
         if outcome.changes_nothing():
@@ -223,7 +230,8 @@ class _Run:
         return report
 
     def _outcome(self, result: Reconciled | None) -> Outcome:
-        return Outcome(self.plan, result, pl.DataFrame(pl.from_arrow(self.before)))
+        before = pl.DataFrame(pl.from_arrow(self.before))
+        return Outcome(self.plan, result, before, self.uncounted, self.failed_elsewhere)
 
     def _check_coverage(self, outcome: Outcome) -> None:
         where = Layout(self.lake).quarantined(self.job.corpus, self.run_id)
@@ -263,7 +271,7 @@ def _metadata_fields(listing: pa.Table) -> list[pa.Field]:
     return list(listing.schema.field("metadata").type)
 
 
-class _Clock:
+class Clock:
     """Seconds of each phase."""
 
     def __init__(self) -> None:
@@ -272,6 +280,7 @@ class _Clock:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
+        """The phase of this name ends."""
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 3)
         self._last = now

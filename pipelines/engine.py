@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -191,10 +191,16 @@ class _Embed:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a dataflow ended: with so many actors, and whether it stopped at its budget."""
+    """How a dataflow ended: with so many actors, and whether it stopped at its budget, or to give way to another."""
 
     actors: int = 0
     budget_spent: bool = False
+    gave_way: bool = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether a part of the work was left on purpose."""
+        return self.budget_spent or self.gave_way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +213,12 @@ class Dataflow:
     config: RunConfig
 
     def run(
-        self, shards: Iterable[pa.Table], assets: int, progress: Progress, gpu_hours: float | None = None
+        self,
+        shards: Iterable[pa.Table],
+        assets: int,
+        progress: Progress,
+        gpu_hours: float | None = None,
+        wanted: Callable[[], bool] = lambda: False,
     ) -> Ran:
         """Run the shards through the pool; progress is told several times a second.
 
@@ -216,6 +227,7 @@ class Dataflow:
             assets: how many rows they are.
             progress: who watches.
             gpu_hours: actor-hours after which the run stops early; what is staged by then stays.
+            wanted: asked after each block: whether to stop early because another writer waits.
         """
         import ray
 
@@ -228,6 +240,8 @@ class Dataflow:
             for _ in staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 if seconds is not None and time.monotonic() - started > seconds:
                     return Ran(resources.actors, budget_spent=True)
+                if wanted():
+                    return Ran(resources.actors, gave_way=True)
         return Ran(resources.actors)
 
     def _dataset(self, shards: list[pa.Table], resources: Resources, meter: Any) -> Any:

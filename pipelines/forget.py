@@ -15,7 +15,7 @@ import polars as pl
 
 from operators.lake.deletion import row_addresses
 from operators.lake.erasure import ErasedTable, check_erased, erase
-from operators.lake.files import delete, find, spilled, table_uris
+from operators.lake.files import delete, find, remove_cut_tables, spilled, table_uris
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.runs import run_folders
@@ -48,7 +48,7 @@ class Choice(Frozen):
 
 
 class Erasure(Frozen):
-    """What was erased. `assets` and `segments` count rows that readers saw until now."""
+    """What was erased, of all spaces. `assets` and `segments` count rows that readers of the live one saw until now."""
 
     lake: str
     corpus: str
@@ -76,17 +76,27 @@ def choose(reader: LakeReader, corpus: str, uris: Sequence[str] = (), where: str
     Raises:
         UsageError: the predicate fits neither table.
     """
-    assets = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=["uri", "container", _HASH])))
+    columns = ["uri", "container", _HASH]
+    assets = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=columns)))
     known = set(assets["uri"].filter(assets["uri"].is_in(list(uris))))
     named = {uri if uri in known else normalize(uri) for uri in uris}
     named |= set(unfinished(reader.layout, corpus, reader.storage))
     named |= _matching(reader, corpus, where) if where else set()
-    inside = assets.filter(pl.col("container").is_in(list(named)))["uri"]
-    chosen = sorted(named.union(inside))
+    chosen = sorted(named | _inside(reader, corpus, named))
     mine = assets.filter(pl.col("uri").is_in(chosen))
     others = assets.join(mine, on="uri", how="anti").join(mine, on=_HASH, how="semi")
     segments = len(row_addresses(reader.segments(corpus), chosen)) if chosen else 0
     return Choice(uris=tuple(chosen), assets=mine.height, segments=segments, copies=others.height)
+
+
+def _inside(reader: LakeReader, corpus: str, archives: set[str]) -> set[str]:
+    """What lies in archives, in any space: another recipe may not open them."""
+    found: set[str] = set()
+    for space in reader.catalog.corpora[corpus].spaces:
+        table = reader.assets(corpus, space).to_table(columns=["uri", "container"])
+        members = pl.DataFrame(pl.from_arrow(table)).filter(pl.col("container").is_in(list(archives)))
+        found |= set(members["uri"])
+    return found
 
 
 def unfinished(layout: Layout, corpus: str, storage: Storage) -> list[str]:
@@ -183,6 +193,7 @@ class _Erasing:
     def run(self) -> Erasure:
         layout, storage = self.log.layout, self.log.storage
         base = self.log.read()
+        remove_cut_tables(layout, self.corpus, storage)
         tables = [Table(uri, storage) for uri in table_uris(layout, self.corpus, storage)]
         pinned = layout.pinned(self.corpus, base.corpora[self.corpus])
         erased = {}
@@ -193,13 +204,13 @@ class _Erasing:
         self._move_tags(tables, erased)
         receipts = self._scrub_runs()
         swept = self._sweep(tables, erased)
-        assets = layout.assets(self.corpus)
+        segments, assets = layout.tables(self.corpus, base.corpora[self.corpus].live)
         return Erasure(
             lake=layout.lake,
             corpus=self.corpus,
             forgotten=len(self.traces.uris),
             assets=erased[assets].rows,
-            segments=sum(erased[uri].rows for uri in pinned if uri != assets),
+            segments=erased[segments].rows,
             receipts=receipts,
             versions=sum(len(one.versions) for one in swept),
             files=sum(len(one.manifests) + len(one.files) for one in swept),
@@ -229,15 +240,13 @@ class _Erasing:
         if all(erased[uri].version == version for uri, version in pinned.items()):
             return None
         layout, entry = self.log.layout, base.corpora[self.corpus]
-        spaces = {space: erased[layout.space(self.corpus, space)] for space in entry.spaces}
-        assets = erased[layout.assets(self.corpus)]
+        segments, assets = layout.tables(self.corpus, entry.live)
         self.lease.check()
         change = Erased(
             corpus=self.corpus,
-            spaces={space: table.version for space, table in spaces.items()},
-            assets_version=assets.version,
-            assets=assets.rows,
-            segments=sum(table.rows for table in spaces.values()),
+            spaces=layout.versions(self.corpus, entry, {uri: table.version for uri, table in erased.items()}),
+            assets=erased[assets].rows,
+            segments=erased[segments].rows,
             at=datetime.now(UTC),
         )
         return self.log.append(base, change).number
@@ -283,7 +292,8 @@ class _Erasing:
 def _matching(reader: LakeReader, corpus: str, where: str) -> set[str]:
     found: set[str] = set()
     refused: list[str] = []
-    tables = (reader.assets(corpus), reader.segments(corpus))
+    spaces = reader.catalog.corpora[corpus].spaces
+    tables = [open_(corpus, space) for space in spaces for open_ in (reader.assets, reader.segments)]
     for table in tables:
         try:
             found |= set(table.to_table(columns=["uri"], filter=where)["uri"].to_pylist())

@@ -15,7 +15,7 @@ from operators.lake.receipts import Receipts
 from operators.lake.tables import Table
 from operators.storage import Storage
 from pipelines.carry import Carrier
-from schemas.catalog import Catalog, Corpus, Opened, Published
+from schemas.catalog import Backfill, Catalog, Corpus, Opened, Published, SpaceState
 from schemas.errors import LakeError, ModelError, UsageError
 from schemas.space import Space
 from schemas.tables import ASSETS, METADATA_DIGEST, space_schema
@@ -32,21 +32,33 @@ class Ledger:
 
     @classmethod
     def begin(
-        cls, lake: str, corpus: str, space: Space, metadata: list[pa.Field], storage: Storage
+        cls,
+        lake: str,
+        corpus: str,
+        space: Space,
+        metadata: list[pa.Field],
+        storage: Storage,
+        backfill: Backfill | None = None,
     ) -> Ledger:
-        """Open a corpus for a run; its tables are created, or widened by new metadata columns.
+        """Open a space of a corpus for a run; its tables are created, or widened by new metadata columns.
+
+        The space is the live one, or with a `backfill` one beside it.
 
         Raises:
-            ModelError: the corpus holds vectors of another space.
-            UsageError: a metadata column has another type than in the lake.
+            ModelError: the corpus' live space is another one.
+            UsageError: a metadata column has another type than in the lake; or the space beside is the live one.
         """
         log = CatalogLog(Layout(lake), storage)
         base = log.read()
-        check_space(base, corpus, space, lake)
+        if backfill is None:
+            check_space(base, corpus, space, lake)
+        else:
+            _check_beside(base, corpus, space)
         ledger = cls(corpus, space, log, base)
-        if corpus in base.corpora and base.corpora[corpus].run_id is not None:
-            ledger.space_table.tag_live(ledger.space_version)
-        opened = ledger._open(metadata)
+        known = base.corpora[corpus].spaces.get(space.id) if corpus in base.corpora else None
+        if known is not None and known.run_id is not None:
+            ledger.space_table.tag_live(known.version)
+        opened = ledger._open(known, metadata, backfill)
         return ledger if opened is None else cls(corpus, space, log, log.append(base, opened))
 
     @property
@@ -55,19 +67,24 @@ class Ledger:
         return self.base.corpora[self.corpus]
 
     @property
+    def state(self) -> SpaceState:
+        """The run's space as this run found it."""
+        return self.entry.spaces[self.space.id]
+
+    @property
     def space_table(self) -> Table:
         """The table of the run's space."""
         return Table(self.log.layout.space(self.corpus, self.space.id), self.log.storage)
 
     @property
     def assets_table(self) -> Table:
-        """The corpus' table of assets."""
-        return Table(self.log.layout.assets(self.corpus), self.log.storage)
+        """The table of what became of each asset in the run's space."""
+        return Table(self.log.layout.assets(self.corpus, self.space.id), self.log.storage)
 
     @property
     def space_version(self) -> int:
         """The version of the space that readers see now."""
-        return self.entry.spaces[self.space.id]
+        return self.state.version
 
     def schema(self) -> pa.Schema:
         """The space's Arrow schema as it is in the lake, the user's columns included."""
@@ -77,21 +94,23 @@ class Ledger:
         """The receipts of a run."""
         return Receipts(self.log.layout.receipts(self.corpus, run_id), self.log.storage)
 
-    def _open(self, metadata: list[pa.Field]) -> Opened | None:
-        known = self.base.corpora.get(self.corpus)
+    def _open(
+        self, known: SpaceState | None, metadata: list[pa.Field], backfill: Backfill | None
+    ) -> Opened | None:
         if known is None:
             space_version = _create(self.space_table, space_schema(self.space, metadata))
             assets_version = _create(self.assets_table, ASSETS)
         else:
-            space_version = _widen(self.space_table, known.spaces[self.space.id], metadata)
+            space_version = _widen(self.space_table, known.version, metadata)
             assets_version = known.assets_version
-            if space_version == known.spaces[self.space.id]:
+            if (space_version, backfill) in ((known.version, None), (known.version, known.backfill)):
                 return None
         return Opened(
             corpus=self.corpus,
             space=self.space.id,
             space_version=space_version,
             assets_version=assets_version,
+            backfill=backfill,
             at=datetime.now(UTC),
         )
 
@@ -101,7 +120,7 @@ class Ledger:
             space=self.space_table,
             space_version=self.space_version,
             assets=self.assets_table,
-            assets_version=self.entry.assets_version,
+            assets_version=self.state.assets_version,
             run_id=run_id,
         )
 
@@ -119,7 +138,7 @@ class Ledger:
         """
         attempt = f"{run_id}-{_digest(assets, replaced)}"
         space_version = self.space_table.commit(attempt, self.space_version, fragments, replaced)
-        base = self.entry.assets_version
+        base = self.state.assets_version
         assets_version = self.assets_table.landed(attempt, base)
         if assets_version is None:
             count = assets.num_rows
@@ -164,7 +183,15 @@ def check_space(catalog: Catalog, corpus: str, space: Space, lake: str) -> None:
     if known is not None and known.live != space.id:
         raise ModelError(
             f"corpus '{corpus}' in {lake} holds vectors of {known.live}; this model and recipe make {space.id}, "
-            f"and vectors of two spaces are never mixed: use the same model and recipe, or another --corpus"
+            f"and vectors of two spaces are never mixed: use the same model and recipe or another --corpus, or "
+            f"build a space beside it with `embedlake backfill`"
+        )
+
+
+def _check_beside(catalog: Catalog, corpus: str, space: Space) -> None:
+    if corpus in catalog.corpora and catalog.corpora[corpus].live == space.id:
+        raise UsageError(
+            f"{space.id} is the live space of corpus '{corpus}': a backfill wants another model or recipe"
         )
 
 

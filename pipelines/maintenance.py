@@ -101,13 +101,12 @@ def _maintain(uri: str, base: int, storage: Storage) -> MaintainedTable:
 
 def _publish(log: CatalogLog, base: Catalog, name: str, versions: dict[str, int], lease: Lease) -> int | None:
     entry = base.corpora[name]
-    spaces = {space: versions[log.layout.space(name, space)] for space in entry.spaces}
-    assets_version = versions[log.layout.assets(name)]
-    if (spaces, assets_version) == (entry.spaces, entry.assets_version):
+    spaces = log.layout.versions(name, entry, versions)
+    if spaces == entry.versions:
         return None
     lease.check()
-    change = Maintained(corpus=name, spaces=spaces, assets_version=assets_version, at=datetime.now(UTC))
-    number = log.append(base, change).number
-    if entry.run_id is not None:
-        Table(log.layout.space(name, entry.live), log.storage).tag_live(spaces[entry.live])
+    number = log.append(base, Maintained(corpus=name, spaces=spaces, at=datetime.now(UTC))).number
+    for space, state in entry.spaces.items():
+        if state.run_id is not None:
+            Table(log.layout.space(name, space), log.storage).tag_live(spaces[space].version)
     return number

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from operators.storage import Storage, check_lake_uri, explained, join, normalize
+from pipelines.backfill import continue_all
 from pipelines.embed import EmbedJob
 from pipelines.maintenance import maintain
 from pipelines.progress import Progress
@@ -67,7 +68,10 @@ class NightJob:
             job = self.job(corpus, self.watch.corpus(corpus.name))
             report = job.run()
             kept = keep(job, self.config.maintenance) if self.config.maintenance else None
-            return CorpusNight(corpus=corpus.name, status="done", report=report, maintenance=kept)
+            beside = continue_all(job, corpus.backfill_gpu_hours)
+            return CorpusNight(
+                corpus=corpus.name, status="done", report=report, maintenance=kept, backfills=beside
+            )
         except KeyboardInterrupt:
             code, error = ExitCode.INTERRUPTED, "interrupted; the same command continues the run"
         except EmbedlakeError as failure:

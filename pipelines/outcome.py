@@ -23,11 +23,17 @@ _NOT_COVERABLE = (str(ErrorCode.UNSUPPORTED), str(ErrorCode.MODALITY))
 
 @dataclass(frozen=True)
 class Outcome:
-    """A plan and what its receipts add up to; `before` holds `uri`, `status` and `error_code` of the corpus."""
+    """A plan and what its receipts add up to; `before` holds `uri`, `status` and `error_code` of the corpus.
+
+    `uncounted` are further error codes that say nothing of the run's coverage; `failed_elsewhere` are assets that
+    another space could not embed either, by `uri` and `error_code`.
+    """
 
     plan: Plan
     result: Reconciled | None
     before: pl.DataFrame
+    uncounted: tuple[str, ...] = ()
+    failed_elsewhere: pl.DataFrame | None = None
 
     @cached_property
     def assets(self) -> pl.DataFrame:
@@ -119,13 +125,22 @@ class Outcome:
 
         Types that the model or embedlake does not know are not counted, nor what failed in the same way before.
         """
-        counted = self.quarantined.filter(~pl.col("error_code").is_in(_NOT_COVERABLE)).join(
-            self.before.filter(pl.col("status") == QUARANTINED), on=["uri", "error_code"], how="anti"
-        )
+        counted = self.quarantined.filter(
+            ~pl.col("error_code").is_in((*_NOT_COVERABLE, *self.uncounted))
+        ).join(self._failed_before(), on=["uri", "error_code"], how="anti")
         covered = self.assets.filter(pl.col("status") == EMBEDDED).height
         covered += self.moved.height
         tried = covered + counted.height
         return covered / tried if tried else None
+
+    def _failed_before(self) -> pl.DataFrame:
+        columns = ["uri", "error_code"]
+        here = self.before.filter(pl.col("status") == QUARANTINED).select(columns)
+        return (
+            here
+            if self.failed_elsewhere is None
+            else pl.concat([here, self.failed_elsewhere.select(columns)])
+        )
 
     def check_deletions(self, policy: Policy) -> None:
         """Refuse to empty a corpus because its source looks empty, such as a folder that is not mounted.

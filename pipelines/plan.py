@@ -80,6 +80,8 @@ def diff(
     sources: list[str],
     selection: Selection = Selection(),
     forgotten: pl.Series | None = None,
+    order: pl.Series | None = None,
+    retry: bool = True,
 ) -> Plan:
     """Compare a listing with the corpus' assets by uri, size and etag, and by the digest of the metadata.
 
@@ -94,12 +96,16 @@ def diff(
         sources: what was listed.
         selection: which assets to look at.
         forgotten: bool for each row of the listing: erased on purpose, not to be embedded again.
+        order: a rank for each row of the listing: with fewer assets than are to be embedded, changed ones and then
+            those of low rank come first.
+        retry: whether what failed for a reason outside its bytes is tried again.
     """
     selector = Selector(selection)
     old = pl.DataFrame(pl.from_arrow(assets.select(DIFFED)))
-    joined = _joined(listing, old, selector, forgotten)
+    joined = _joined(listing, old, selector, forgotten, retry)
     known, todo = pl.col("status").is_not_null(), pl.col("todo")
-    work = joined.filter(todo).sort("uri")
+    ranked = joined if order is None else joined.with_columns(order=order)
+    work = ranked.filter(todo).sort("uri" if order is None else [~known, "order", "uri"])
     taken = work.head(selection.max_assets or work.height)
     updates = joined.filter(pl.col("update")).sort("uri")
     gone = old.filter(_owned(sources) & selector.by_name(_OBJECT)).join(
@@ -122,7 +128,7 @@ def diff(
 
 
 def _joined(
-    listing: pa.Table, old: pl.DataFrame, selector: Selector, forgotten: pl.Series | None
+    listing: pa.Table, old: pl.DataFrame, selector: Selector, forgotten: pl.Series | None, retry: bool
 ) -> pl.DataFrame:
     """The listing beside the corpus: `row` in the listing, the old status, and what is to be done."""
     columns = ["uri", "size", "etag", "mtime", METADATA_DIGEST]
@@ -135,7 +141,7 @@ def _joined(
     retried = pl.col("uri").is_in(again.implode())
     edited = known & ~pl.col(METADATA_DIGEST).eq_missing(pl.col(f"{METADATA_DIGEST}_old"))
     renamed = edited & (pl.col("status") == EXPANDED)
-    fresh = known & same & ~retried & ~renamed & ~pl.lit(selector.again)
+    fresh = known & same & ~(retried & retry) & ~renamed & ~pl.lit(selector.again)
     named = selector.by_name() & ~pl.col("forgotten")
     return (
         now.join(

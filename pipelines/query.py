@@ -52,9 +52,11 @@ class Query:
 
 
 class Searcher:
-    """A model loaded once for many queries over one corpus."""
+    """A model loaded once for many queries over one space of a corpus, the live one when none is named."""
 
-    def __init__(self, reader: LakeReader, corpus: str | None, spec: ModelSpec) -> None:
+    def __init__(
+        self, reader: LakeReader, corpus: str | None, spec: ModelSpec, space: str | None = None
+    ) -> None:
         """Load the model.
 
         Raises:
@@ -62,7 +64,7 @@ class Searcher:
         """
         self.reader = reader
         self.corpus, _ = reader.corpus(corpus)
-        self.space = reader.space(self.corpus)
+        self.space = reader.space(self.corpus, space)
         check_model(self.space, spec, self.corpus)
         self.preparer: Preparer = spec.preparer(Role.QUERY)
         self.engine: Engine = spec.load()
@@ -104,7 +106,7 @@ class Searcher:
             raise UsageError(f"width {width} is not in the lake; choose one of {known}")
         vector = self.embed(query.parts)[None, :]
         cut = widths(vector, self.space, np.array([True]))[self.space.card.widths.index(width)]
-        table = self.reader.segments(self.corpus)
+        table = self.reader.segments(self.corpus, self.space.id)
         columns = [name for name in table.schema.names if not name.startswith("embedding_")]
         nearest = {
             "column": embedding_column(width),
@@ -132,7 +134,7 @@ class Searcher:
         return explain(OSError(_reason(error)), table, LakeError)
 
 
-def model_of(reader: LakeReader, corpus: str, named: str | None) -> ModelSpec:
+def model_of(reader: LakeReader, corpus: str, named: str | None, space: str | None = None) -> ModelSpec:
     """The spec of the model that a query names, else of the one that made the corpus.
 
     Raises:
@@ -140,7 +142,7 @@ def model_of(reader: LakeReader, corpus: str, named: str | None) -> ModelSpec:
     """
     if named is not None:
         return resolve(named)
-    made_by = reader.space(corpus).card.model_id
+    made_by = reader.space(corpus, space).card.model_id
     try:
         return resolve(made_by)
     except ModelError as error:

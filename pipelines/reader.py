@@ -63,16 +63,17 @@ class LakeReader:
         """The published rows of a space, the live one when None."""
         corpus = self.catalog.corpora[name]
         space = space or corpus.live
-        return Table(self.layout.space(name, space), self.storage).open(corpus.spaces[space])
+        return Table(self.layout.space(name, space), self.storage).open(corpus.spaces[space].version)
 
-    def assets(self, name: str) -> lance.LanceDataset:
-        """The published assets of a corpus."""
+    def assets(self, name: str, space: str | None = None) -> lance.LanceDataset:
+        """The published assets of a corpus, as they are in a space, the live one when None."""
         corpus = self.catalog.corpora[name]
-        return Table(self.layout.assets(name), self.storage).open(corpus.assets_version)
+        space = space or corpus.live
+        return Table(self.layout.assets(name, space), self.storage).open(corpus.spaces[space].assets_version)
 
-    def space(self, name: str) -> Space:
-        """What the live space of a corpus was made by."""
-        return Space.of(self.segments(name).schema)
+    def space(self, name: str, space: str | None = None) -> Space:
+        """What a space of a corpus was made by, the live one when None."""
+        return Space.of(self.segments(name, space).schema)
 
     def runs(self, name: str) -> list[RunReport]:
         """Reports of the corpus' finished runs, oldest first; what is no report of this version is left out.

@@ -24,6 +24,7 @@ from schemas.tables import (
 )
 
 _ERROR = ("stage", "code", "detail")
+_PLANNED = ("uri", METADATA_DIGEST, "size", "etag")
 _OBJECT = pl.coalesce("container", "uri").alias("object")
 """What was planned: an asset, or the archive that it lies in."""
 
@@ -43,22 +44,45 @@ class Reconciled:
 
 @dataclass(frozen=True)
 class Attempts:
-    """What earlier attempts of the same run have left: outcomes and staged segments."""
+    """What earlier attempts of the same run have left of its work: outcomes and staged segments.
+
+    A run whose plan may grow between attempts has receipts of rows that it no longer plans; they do not count.
+
+    Args:
+        receipts: of the run.
+        work: the plan's listing rows.
+    """
 
     receipts: list[Receipt]
+    work: pa.Table
 
     @cached_property
     def rows(self) -> pl.DataFrame:
-        """All receipts' rows; `receipt` is the receipt's index."""
+        """All receipts' rows of what is planned, or lies in it; `receipt` is the receipt's index."""
         empty = pl.DataFrame(pl.from_arrow(RECEIPT.empty_table())).with_columns(receipt=pl.lit(0))
         frames = [
             pl.DataFrame(pl.from_arrow(receipt.rows)).with_columns(receipt=pl.lit(index))
             for index, receipt in enumerate(self.receipts)
         ]
-        return pl.concat([empty, *frames])
+        planned = pl.DataFrame(pl.from_arrow(self.work.select(list(_PLANNED)))).rename({"uri": "object"})
+        found = (
+            pl.concat([empty, *frames])
+            .with_columns(object=_OBJECT)
+            .join(
+                planned,
+                on=["object", METADATA_DIGEST],
+                suffix="_planned",
+                nulls_equal=True,
+                maintain_order="left",
+            )
+        )
+        size, etag = (pl.col(name).eq_missing(pl.col(f"{name}_planned")) for name in ("size", "etag"))
+        same = etag & (size | pl.col("container").is_not_null())
+        is_asset = pl.col("kind") == ASSET_KIND
+        return found.filter(~is_asset | same).drop("size_planned", "etag_planned")
 
     def staged(self) -> pl.DataFrame:
-        """Each staged segment once: uri, container, content_hash, segment_id, tokens, receipt."""
+        """Each staged segment once: uri, container, object, content_hash, segment_id, tokens, receipt."""
         good = (pl.col("kind") == SEGMENT_KIND) & pl.col("error_code").is_null()
         return self.rows.filter(good).unique(
             ["uri", "content_hash", "segment_id"], keep="first", maintain_order=True
@@ -94,7 +118,6 @@ class Attempts:
             joined.with_columns(
                 status=pl.when(broken).then(pl.lit(QUARANTINED)).otherwise("status"),
                 **{f"error_{c}": pl.when(broken).then(f"failed_{c}").otherwise(f"error_{c}") for c in _ERROR},
-                object=_OBJECT,
                 broken=broken.fill_null(False),
                 complete=broken
                 | pl.col("status").is_in([QUARANTINED, MOVED, EXPANDED])
@@ -105,7 +128,7 @@ class Attempts:
         )
         return _with_whole_archives(ended)
 
-    def remaining(self, work: pa.Table, again: bool = False) -> tuple[pa.Table, pl.DataFrame]:
+    def remaining(self, again: bool = False) -> tuple[pa.Table, pl.DataFrame]:
         """The part of the work that has not ended, and the segments staged of it, each with its `object`.
 
         An asset that ended for a reason outside its bytes is tried again, an archive with such a member too;
@@ -118,12 +141,11 @@ class Attempts:
         tried_again = outcomes.filter(retried)["object"]
         done = outcomes.filter(pl.col("complete") & ~pl.col("object").is_in(tried_again.implode()))
         left = (
-            pl.DataFrame({"uri": pl.Series(work["uri"])})
+            pl.DataFrame({"uri": pl.Series(self.work["uri"])})
             .with_row_index("row")
             .join(done, on="uri", how="anti")
         )
-        staged = self.staged().with_columns(object=_OBJECT)
-        return work.take(left["row"].to_arrow()), staged.join(
+        return self.work.take(left["row"].to_arrow()), self.staged().join(
             left, left_on="object", right_on="uri", how="semi"
         )
 
@@ -133,12 +155,11 @@ class Attempts:
         return found["uri"].unique()
 
     def reconcile(
-        self, work: pa.Table, table: Table, partial: bool = False, forgotten: pl.Series | None = None
+        self, table: Table, partial: bool = False, forgotten: pl.Series | None = None
     ) -> Reconciled:
         """Final rows and fragments; a row that was staged twice or belongs to no published asset is cut out.
 
         Args:
-            work: the plan's listing rows.
             table: the space that the fragments were staged for.
             partial: the run stopped early on purpose, so assets without outcome are left to the next one.
             forgotten: URIs of members that were erased on purpose, and must not come back with their archive.
@@ -146,10 +167,10 @@ class Attempts:
         Raises:
             LakeError: a planned asset has no outcome (I2), so nothing may be published.
         """
-        planned = pl.DataFrame(pl.from_arrow(work.select(["uri", METADATA_DIGEST]))).rename({"uri": "object"})
+        planned = pl.DataFrame({"object": pl.Series(self.work["uri"])})
         outcomes = self.outcomes()
         whole = outcomes.filter(pl.col("complete") & (pl.col("uri") == pl.col("object")))["object"]
-        ended = outcomes.join(planned, on="object").filter(pl.col("object").is_in(whole.implode()))
+        ended = outcomes.filter(pl.col("object").is_in(whole.implode()))
         if len(whole) != planned.height and not partial:
             lost = planned.filter(~pl.col("object").is_in(whole.implode()))
             raise LakeError(

@@ -31,7 +31,7 @@ def query(reader: LakeReader, statement: str) -> pa.Table:
         UsageError: DuckDB refuses it; the first line of its message.
         LakeError: a table cannot be read.
     """
-    with _connect() as connection:
+    with connected() as connection:
         try:
             _Views(reader, connection, statement).register()
             connection.execute("SET lock_configuration = true")
@@ -45,7 +45,8 @@ def query(reader: LakeReader, statement: str) -> pa.Table:
 
 
 @contextmanager
-def _connect() -> Iterator[duckdb.DuckDBPyConnection]:
+def connected() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that can read and write no file but its own spill."""
     # DuckDB allows files in its spill folder, so that must be nobody else's.
     with tempfile.TemporaryDirectory(prefix="embedlake-") as spill:
         settings: dict[str, str | bool | int | float | list[str]] = {

@@ -7,6 +7,7 @@ it carries the change and the state after it, so a reader lists once and reads o
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -33,103 +34,276 @@ def check_corpus_name(name: str) -> str:
     return name
 
 
-class Corpus(Frozen):
-    """What readers of one corpus see: the live space and the pinned versions of its tables.
+class Backfill(Frozen):
+    """How a space beside the live one is made, and kept up with it: until it is promoted or dropped.
+
+    `model` is as a person named it; `where` and `priority` are SQL over the live assets.
+    """
+
+    model: str
+    allow: tuple[str, ...] = ()
+    where: str | None = None
+    priority: str | None = None
+
+
+class Verdict(Frozen):
+    """What the last comparison of a space came to. It passed the gate when there are no `failures`."""
+
+    against: str
+    version: int = Field(description="of the space's table when it was compared")
+    failures: tuple[str, ...]
+    at: datetime
+
+
+class Versions(Frozen):
+    """The versions that readers see of a space's two tables: its segments, and what became of each asset in it."""
+
+    version: int
+    assets_version: int
+
+
+class SpaceState(Versions):
+    """One space of a corpus.
 
     `run_id` and `published_at` are None until a first run has published. `revision` is the catalog entry of the last
     run's change: what a run's plan is based on. Maintenance and erasure move versions and leave it, so that a run
-    that died before them still finds its receipts.
+    that died before them still finds its receipts. `retired_at` is when the space ceased to be the live one.
     """
 
-    live: str
-    spaces: dict[str, int] = Field(description="space id -> version of its Lance table")
-    assets_version: int
     revision: int = 0
     run_id: str | None = None
     published_at: datetime | None = None
+    backfill: Backfill | None = None
+    verdict: Verdict | None = None
+    retired_at: datetime | None = None
+
+    @property
+    def base(self) -> tuple[int, int, int]:
+        """What a run is based on: if it has moved, another run was first."""
+        return self.version, self.assets_version, self.revision
 
 
-class Opened(Frozen):
-    """A corpus' tables were created, or got further columns, before a run stages into them."""
+class Corpus(Frozen):
+    """What readers of one corpus see: the live space, the others, and which were live before, the last one last."""
+
+    live: str
+    spaces: dict[str, SpaceState]
+    former: tuple[str, ...] = ()
+
+    @property
+    def now(self) -> SpaceState:
+        """The live space."""
+        return self.spaces[self.live]
+
+    @property
+    def assets_version(self) -> int:
+        """Of the live space's assets."""
+        return self.now.assets_version
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that published the live space last."""
+        return self.now.run_id
+
+    @property
+    def published_at(self) -> datetime | None:
+        """When the live space was published last."""
+        return self.now.published_at
+
+    @property
+    def versions(self) -> dict[str, Versions]:
+        """Of every space."""
+        return {
+            name: Versions(version=state.version, assets_version=state.assets_version)
+            for name, state in self.spaces.items()
+        }
+
+    def with_spaces(self, spaces: Mapping[str, SpaceState]) -> Corpus:
+        """The corpus with other states of some spaces."""
+        return self.model_copy(update={"spaces": {**self.spaces, **spaces}})
+
+
+class _OfSpace(Frozen):
+    """A change that a run makes for one space."""
+
+    corpus: str
+    space: str
+    space_version: int
+    assets_version: int
+    at: datetime
+
+    def basis(self, corpus: Corpus | None) -> object:
+        """What the change was made for; if that has moved, another writer was first."""
+        state = corpus.spaces.get(self.space) if corpus else None
+        return corpus is None, state and state.base
+
+    def _state(self, old: Corpus | None) -> SpaceState:
+        known = old.spaces.get(self.space) if old else None
+        state = known or SpaceState(version=0, assets_version=0)
+        versions = {"version": self.space_version, "assets_version": self.assets_version}
+        return state.model_copy(update=versions)
+
+    def _corpus(self, old: Corpus | None, state: SpaceState) -> Corpus:
+        if old is None:
+            return Corpus(live=self.space, spaces={self.space: state})
+        return old.with_spaces({self.space: state})
+
+
+class Opened(_OfSpace):
+    """A space's tables were created, or got further columns, before a run stages into them.
+
+    The first space of a corpus is its live one; a further one has a `backfill`.
+    """
 
     kind: Literal["opened"] = "opened"
-    corpus: str
-    space: str
-    space_version: int
-    assets_version: int
-    at: datetime
+    backfill: Backfill | None = None
 
     def apply(self, old: Corpus | None, number: int) -> Corpus:
         """The corpus after entry `number`."""
-        return _opened(self, old, number)
+        known = old.spaces.get(self.space) if old else None
+        state = self._state(old)
+        same = known is not None and known.base[:2] == state.base[:2]
+        update = {
+            "revision": state.revision if same else number,
+            "backfill": self.backfill or state.backfill,
+        }
+        return self._corpus(old, state.model_copy(update=update))
 
 
-class Published(Frozen):
-    """A run made one version of a corpus' tables visible."""
+class Published(_OfSpace):
+    """A run made one version of a space visible."""
 
     kind: Literal["published"] = "published"
-    corpus: str
-    space: str
-    space_version: int
-    assets_version: int
     run_id: str
-    at: datetime
 
     def apply(self, old: Corpus | None, number: int) -> Corpus:
         """The corpus after entry `number`."""
-        opened = _opened(self, old, number)
-        return opened.model_copy(update={"run_id": self.run_id, "published_at": self.at})
+        update = {"revision": number, "run_id": self.run_id, "published_at": self.at}
+        return self._corpus(old, self._state(old).model_copy(update=update))
 
 
-class Maintained(Frozen):
+class _OfTables(Frozen):
+    """A change of the tables of every space."""
+
+    corpus: str
+    spaces: dict[str, Versions]
+    at: datetime
+
+    def basis(self, corpus: Corpus | None) -> object:
+        """What the change was made for; if that has moved, another writer was first."""
+        return corpus and {name: state.base for name, state in corpus.spaces.items()}
+
+    def apply(self, old: Corpus | None, number: int) -> Corpus:
+        """The corpus after entry `number`."""
+        known = _there(old, self.corpus)
+        return known.with_spaces(
+            {n: known.spaces[n].model_copy(update=v.model_dump()) for n, v in self.spaces.items()}
+        )
+
+
+class Maintained(_OfTables):
     """A corpus' tables were compacted or their indices brought up to date; the rows are the same."""
 
     kind: Literal["maintained"] = "maintained"
-    corpus: str
-    spaces: dict[str, int]
-    assets_version: int
-    at: datetime
-
-    def apply(self, old: Corpus | None, number: int) -> Corpus:
-        """The corpus after entry `number`."""
-        return _moved(self, old)
 
 
-class Erased(Frozen):
+class Erased(_OfTables):
     """Assets were forgotten: no table holds them any more. What they were is not written down here."""
 
     kind: Literal["erased"] = "erased"
-    corpus: str
-    spaces: dict[str, int]
-    assets_version: int
     assets: int
     segments: int
+
+
+class _OfAlias(Frozen):
+    """A change of which space is which."""
+
+    corpus: str
+    space: str
     at: datetime
+
+    def basis(self, corpus: Corpus | None) -> object:
+        """What the change was made for; if that has moved, another writer was first."""
+        return corpus and (corpus.live, corpus.former, self.space in corpus.spaces)
+
+    def _known(self, old: Corpus | None) -> Corpus:
+        known = _there(old, self.corpus)
+        if self.space not in known.spaces:
+            raise LakeError(f"corpus '{self.corpus}' has no space '{self.space}'")
+        return known
+
+    def _moved(self, old: Corpus, former: tuple[str, ...]) -> Corpus:
+        live = old.spaces[self.space].model_copy(update={"backfill": None, "retired_at": None})
+        retired = old.now.model_copy(update={"retired_at": self.at})
+        spaces = {**old.spaces, old.live: retired, self.space: live}
+        return Corpus(live=self.space, spaces=spaces, former=former)
+
+
+class Promoted(_OfAlias):
+    """Readers moved to another space. The one that they left stays as it was."""
+
+    kind: Literal["promoted"] = "promoted"
+    forced: bool = False
 
     def apply(self, old: Corpus | None, number: int) -> Corpus:
         """The corpus after entry `number`."""
-        return _moved(self, old)
+        known = self._known(old)
+        return self._moved(known, (*(name for name in known.former if name != self.space), known.live))
 
 
-def _opened(change: Opened | Published, old: Corpus | None, number: int) -> Corpus:
-    return Corpus(
-        live=change.space,
-        spaces={**(old.spaces if old else {}), change.space: change.space_version},
-        assets_version=change.assets_version,
-        revision=number,
-        run_id=old.run_id if old else None,
-        published_at=old.published_at if old else None,
-    )
+class RolledBack(_OfAlias):
+    """Readers moved back to the space that was live before."""
+
+    kind: Literal["rolled_back"] = "rolled_back"
+
+    def apply(self, old: Corpus | None, number: int) -> Corpus:
+        """The corpus after entry `number`."""
+        known = self._known(old)
+        return self._moved(known, tuple(name for name in known.former if name != self.space))
 
 
-def _moved(change: Maintained | Erased, old: Corpus | None) -> Corpus:
+class Dropped(_OfAlias):
+    """A space is no more; its files go after this entry."""
+
+    kind: Literal["dropped"] = "dropped"
+
+    def apply(self, old: Corpus | None, number: int) -> Corpus:
+        """The corpus after entry `number`."""
+        known = self._known(old)
+        if known.live == self.space:
+            raise LakeError(f"space '{self.space}' is the live one of corpus '{self.corpus}'")
+        spaces = {name: state for name, state in known.spaces.items() if name != self.space}
+        former = tuple(name for name in known.former if name != self.space)
+        return Corpus(live=known.live, spaces=spaces, former=former)
+
+
+class Compared(_OfAlias):
+    """A space was compared with another, and the gate has spoken."""
+
+    kind: Literal["compared"] = "compared"
+    verdict: Verdict
+
+    def basis(self, corpus: Corpus | None) -> object:
+        """What the change was made for; if that has moved, another writer was first."""
+        return corpus and self.space in corpus.spaces
+
+    def apply(self, old: Corpus | None, number: int) -> Corpus:
+        """The corpus after entry `number`."""
+        known = self._known(old)
+        state = known.spaces[self.space].model_copy(update={"verdict": self.verdict})
+        return known.with_spaces({self.space: state})
+
+
+def _there(old: Corpus | None, name: str) -> Corpus:
     if old is None:
-        raise LakeError(f"the catalog has no corpus '{change.corpus}' to change")
-    spaces = {**old.spaces, **change.spaces}
-    return old.model_copy(update={"spaces": spaces, "assets_version": change.assets_version})
+        raise LakeError(f"the catalog has no corpus '{name}' to change")
+    return old
 
 
-Change = Annotated[Opened | Published | Maintained | Erased, Field(discriminator="kind")]
+Change = Annotated[
+    Opened | Published | Maintained | Erased | Promoted | RolledBack | Dropped | Compared,
+    Field(discriminator="kind"),
+]
 """The closed union of what can happen to a lake; each knows the corpus after it."""
 
 

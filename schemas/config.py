@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import AwareDatetime, Field
 
 from schemas.card import Frozen
+from schemas.compare import Gate
 
 
 class StorageConfig(Frozen):
@@ -90,3 +91,4 @@ class Config(Frozen):
     storage: StorageConfig = StorageConfig()
     run: RunConfig = RunConfig()
     policy: Policy = Policy()
+    gate: Gate = Gate()

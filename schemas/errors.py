@@ -61,6 +61,12 @@ class CoverageError(EmbedlakeError):
     exit_code = ExitCode.COVERAGE
 
 
+class GateError(EmbedlakeError):
+    """A space that may not become the live one: no comparison of it has passed the gate."""
+
+    exit_code = ExitCode.COVERAGE
+
+
 class Interrupted(EmbedlakeError):
     """A person stopped the run; the same command continues it."""
 

@@ -72,3 +72,31 @@ class RunReport(Frozen):
     actors: int = 0
     seconds: dict[str, float]
     log: str
+
+
+class BackfillReport(Frozen):
+    """What one backfill process did to a space, over all its batches: `embedlake backfill --json`.
+
+    `left` are assets of the live space that the space does not hold as they are now; `complete` says that it lacks
+    nothing that the backfill wants. `seconds` and `actor_seconds` are of embedding.
+    """
+
+    corpus: str
+    lake: str
+    space: str
+    model: str
+    started_at: datetime
+    finished_at: datetime
+    batches: int = 0
+    gave_way: int = 0
+    embedded: int = 0
+    moved: int = 0
+    updated: int = 0
+    quarantined: int = 0
+    deleted: int = 0
+    segments: int = 0
+    tokens: int = 0
+    actor_seconds: float = 0.0
+    coverage: float = 0.0
+    left: int = 0
+    complete: bool = False

@@ -56,7 +56,7 @@ ASSETS = pa.schema(
 )
 """One row per source object, and per member of one that is an archive: what became of it. `status` is `embedded`,
 `quarantined` or, of an archive, `expanded`; a member's `container` is the URI of the object that it lies in, at any
-depth. `metadata_digest` tells whether a manifest has other values for it by now."""
+depth, and its etag is that object's. `metadata_digest` tells whether a manifest has other values for it by now."""
 
 EMBEDDED = "embedded"
 QUARANTINED = "quarantined"
@@ -102,7 +102,7 @@ PART = pa.struct(
 SEGMENT_KIND = "segment"
 ASSET_KIND = "asset"
 
-_NOT_READ = ("modality", "tokens", "run_id", METADATA_DIGEST)
+_NOT_READ = ("modality", "tokens", "run_id")
 
 PREPARED = pa.schema(
     [

@@ -31,7 +31,7 @@ def make_lake(
     layout, storage = Layout(lake), Storage()
     space = Space(card=SPEC.card.model_copy(update={"model_id": model_id}), recipe=Recipe())
     segments = Table(layout.space(corpus, space.id), storage)
-    assets = Table(layout.assets(corpus), storage)
+    assets = Table(layout.assets(corpus, space.id), storage)
     opened = (segments.ensure(space_schema(space)).version, assets.ensure(ASSETS).version)
     log = CatalogLog(layout, storage)
     state = log.append(log.read(), Opened(corpus=corpus, space=space.id, space_version=opened[0],

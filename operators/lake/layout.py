@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from operators.storage import join
-from schemas.catalog import Corpus
+from schemas.catalog import Corpus, Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +26,38 @@ class Layout:
         """The folder of a corpus."""
         return join(self.lake, corpus)
 
-    def assets(self, corpus: str) -> str:
-        """The Lance table of a corpus' assets."""
-        return join(self.lake, corpus, "assets.lance")
+    def assets(self, corpus: str, space: str) -> str:
+        """The Lance table of what became of each asset in one space."""
+        return join(self.lake, corpus, "assets", f"{space}.lance")
 
     def space(self, corpus: str, space: str) -> str:
         """The Lance table of one embedding space."""
         return join(self.lake, corpus, "spaces", f"{space}.lance")
 
-    def spaces(self, corpus: str) -> str:
-        """The folder of a corpus' spaces."""
-        return join(self.lake, corpus, "spaces")
+    def of_spaces(self, corpus: str) -> tuple[str, str]:
+        """The folders of the tables that spaces have."""
+        return join(self.lake, corpus, "spaces"), join(self.lake, corpus, "assets")
+
+    def tables(self, corpus: str, space: str) -> tuple[str, str]:
+        """The two tables of a space: its segments, and its assets."""
+        return self.space(corpus, space), self.assets(corpus, space)
 
     def pinned(self, corpus: str, entry: Corpus) -> dict[str, int]:
         """Each table of a corpus that the catalog knows, with the version that readers see."""
-        spaces = {self.space(corpus, space): version for space, version in entry.spaces.items()}
-        return {self.assets(corpus): entry.assets_version, **spaces}
+        found = {}
+        for space, state in entry.spaces.items():
+            found[self.assets(corpus, space)] = state.assets_version
+            found[self.space(corpus, space)] = state.version
+        return found
+
+    def versions(self, corpus: str, entry: Corpus, tables: dict[str, int]) -> dict[str, Versions]:
+        """The versions of each space, when each table has these."""
+        return {
+            space: Versions(
+                version=tables[self.space(corpus, space)], assets_version=tables[self.assets(corpus, space)]
+            )
+            for space in entry.spaces
+        }
 
     def runs(self, corpus: str) -> str:
         """The folder that holds a folder for each run."""

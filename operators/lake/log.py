@@ -55,13 +55,13 @@ class CatalogLog:
     def append(self, base: Catalog, change: Change) -> Catalog:
         """Append a change to the state that it was made for.
 
-        When only other corpora have moved since `base`, the change is made on the newest entry instead. A put
+        When what the change is about has not moved since `base`, it is made on the newest entry instead. A put
         whose answer was lost is recognised by reading the entry back.
 
         Raises:
-            ConflictError: another writer changed the same corpus first.
+            ConflictError: another writer changed the same thing first.
         """
-        known = base.corpora.get(change.corpus)
+        known = change.basis(base.corpora.get(change.corpus))
         for _ in range(_ATTEMPTS):
             entry = base.apply(change)
             uri = self.uri(entry.number)
@@ -71,7 +71,7 @@ class CatalogLog:
             if (free and self.storage.put_if_absent(uri, body)) or self._holds(uri, body):
                 return entry
             base = self.read()
-            if base.corpora.get(change.corpus) != known:
+            if change.basis(base.corpora.get(change.corpus)) != known:
                 break
         raise ConflictError(
             f"another run published to corpus '{change.corpus}' of {self.layout.lake} first; "

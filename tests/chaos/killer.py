@@ -26,8 +26,16 @@ class Run:
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(cls, source: Path, lake: Path, ledger: Path, failpoint: str = "") -> Run:
-        command = [sys.executable, "-m", "tests.chaos.driver", str(source), str(lake), str(ledger), failpoint]
+    def start(
+        cls,
+        source: Path,
+        lake: Path,
+        ledger: Path,
+        failpoint: str = "",
+        work: Literal["embed", "backfill"] = "embed",
+    ) -> Run:
+        places = (str(source), str(lake), str(ledger))
+        command = [sys.executable, "-m", "tests.chaos.driver", *places, failpoint, work]
         environment = {**os.environ, "RAY_worker_niceness": "0"}
         process = subprocess.Popen(
             command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -293,6 +293,10 @@ def test_a_foreign_package_of_the_same_name_is_named(tmp_path: Path) -> None:
 
 
 SURFACE = {
+    "backfill": ["--allow", "--batch-assets", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--json", "--lake",
+                 "--model", "--priority", "--ray-address", "--recipe", "--vectors", "--wait-minutes", "--where"],
+    "compare": ["--corpus", "--golden", "--json", "--lake", "--new-model", "--old-model", "--out", "--sample",
+                "--seed"],
     "embed": ["--allow", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--exclude", "--full", "--include",
               "--json", "--lake", "--max-assets", "--max-deleted", "--model", "--ray-address", "--recipe", "--since",
               "--vectors", "--wait-minutes"],
@@ -305,12 +309,17 @@ SURFACE = {
     "plan": ["--allow", "--budget-gpu-hours", "--calibrate", "--corpus", "--exclude", "--full", "--include",
              "--json", "--lake", "--max-assets", "--model", "--recipe", "--sample", "--since", "--tokens-per-second",
              "--usd-per-gpu-hour", "--vectors"],
+    "promote": ["--corpus", "--force", "--json", "--lake"],
     "quarantine list": ["--code", "--corpus", "--json", "--lake", "--modality", "--since-run", "--stage", "--uri"],
     "quarantine retry": ["--allow", "--code", "--corpus", "--json", "--lake", "--modality", "--model", "--ray-address",
                          "--recipe", "--since-run", "--stage", "--uri", "--vectors"],
     "quarantine show": ["--corpus", "--json", "--lake"],
+    "rollback": ["--corpus", "--json", "--lake"],
     "search": ["--audio", "--corpus", "--image", "--json", "--lake", "--limit", "--modality", "--model", "--video",
                "--where", "--width"],
+    "spaces drop": ["--corpus", "--json", "--lake", "--wait-minutes", "--yes"],
+    "spaces list": ["--corpus", "--json", "--lake"],
+    "spaces show": ["--corpus", "--json", "--lake"],
     "sql": ["--json", "--lake"],
     "status": ["--json", "--lake"],
     "train": ["--data", "--device", "--json", "--recipe", "--resume", "--threads", "--to"],

@@ -50,7 +50,7 @@ class HashEngine:
     def _one(self, parts: tuple[Part, ...]) -> npt.NDArray[np.float32]:
         vector = np.full(DIM, 1e-3, np.float32)
         for part in parts:
-            for feature in _features(part):
+            for feature in features(part):
                 if feature == POISON:
                     raise RuntimeError("the model choked")
                 if feature == NOT_FINITE:
@@ -60,7 +60,7 @@ class HashEngine:
         return vector
 
 
-def _features(part: Part) -> list[str]:
+def features(part: Part) -> list[str]:
     if part.kind is PartKind.TEXT:
         return (part.text or "").lower().split()
     if part.kind is PartKind.AUDIO:

@@ -1,0 +1,60 @@
+"""The commands of a model upgrade, as a person runs them: backfill, compare, promote, rollback, spaces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from operators.model.registry import FAMILIES
+from schemas.errors import ExitCode
+from tests.jobs.conftest import Command
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_model_is_upgraded_and_the_old_one_dropped(
+    embedlake: Command, hashed_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILIES, "salted", "tests.models.salted:SaltedSpec")
+    model, source, lake = tmp_path / "newer", tmp_path / "in", str(tmp_path / "lake")
+    model.mkdir()
+    (model / "embedlake.json").write_text('{"family": "salted"}')
+    source.mkdir()
+    for n in range(12):
+        (source / f"{n}.txt").write_text(f"note {n} word{n} of the harbour")
+    golden, out = tmp_path / "golden.yaml", tmp_path / "report.html"
+    golden.write_text(f"queries:\n- query: word3\n  expected: [{source}/3.txt]\n")
+    of = ("--lake", lake)
+    assert embedlake("embed", str(source), *of, "--model", hashed_model).code == ExitCode.OK
+
+    said = embedlake("backfill", *of)
+    assert (said.code, "0 spaces of corpus 'corpus' are being built" in said.err) == (ExitCode.USAGE, True)
+    done = embedlake("backfill", *of, "--model", str(model), "--json").json
+    assert (done["complete"], done["coverage"], done["embedded"]) == (True, 1.0, 12)
+    assert embedlake("backfill", *of, "--json").json["embedded"] == 0, "it is under way, and complete"
+    shown = {s["live"]: s["space"] for s in embedlake("spaces", "list", *of, "--json").json["spaces"]}
+    old, new = shown[True], shown[False]
+
+    said = embedlake("promote", new, *of)
+    assert (said.code, f"embedlake compare {old} {new}" in said.err) == (ExitCode.COVERAGE, True)
+    models = ("--old-model", hashed_model, "--new-model", str(model))
+    words = ("compare", old[:6], "newer", *of, "--golden", str(golden), *models, "--out", str(out), "--json")
+    found = embedlake(*words).json
+    assert found["failures"] == []
+    assert len(found["golden"]) == 5
+    assert new in out.read_text()
+    assert embedlake("promote", "newer", *of, "--json").json["live"] == new
+    assert (
+        embedlake("search", "word3", *of, "--model", str(model), "--json")
+        .json["hits"][0]["uri"]
+        .endswith("3.txt")
+    )
+    assert embedlake("rollback", *of, "--json").json["live"] == old
+    assert embedlake("promote", new, *of).code == ExitCode.OK
+    said = embedlake("spaces", "drop", old, *of)
+    assert (said.code, "add --yes" in said.err) == (ExitCode.USAGE, True)
+    assert embedlake("spaces", "drop", old, *of, "--yes").code == ExitCode.OK
+    assert embedlake("rollback", *of).code == ExitCode.USAGE
+    assert "live" in embedlake("spaces", "list", *of).out
+    assert embedlake("spaces", "show", new, *of, "--json").json["card"]["family"] == "salted"
+    assert embedlake("status", *of, "--json").json["corpora"][0]["space"] == new
