@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import lance
@@ -168,10 +169,12 @@ class Table:
         known = tags.list()
         if LIVE_TAG in known and known[LIVE_TAG]["version"] == version:
             return
-        if LIVE_TAG in known:
-            tags.update(LIVE_TAG, version)
-        else:
-            tags.create(LIVE_TAG, version)
+        if LIVE_TAG not in known:
+            # Storage that failed after it had written lets Lance's own retry meet the tag.
+            with suppress(ValueError):
+                tags.create(LIVE_TAG, version)
+                return
+        tags.update(LIVE_TAG, version)
 
 
 def _properties(head: lance.LanceDataset, version: int) -> dict[str, str]:

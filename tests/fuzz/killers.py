@@ -20,11 +20,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from operators.decode import registry
 from operators.decode.sniff import MediaType
 from operators.parts import Locator, Part, PartKind, Segment
 from schemas.card import Modality
+from schemas.config import DecodeConfig
 from tests.models.hashed import HashPreparer, HashSpec, WordCounter
 
 ENTRY = "tests.fuzz.killers:decode"
@@ -115,7 +117,7 @@ def _write_files() -> None:
 
 def _lie_on_the_wire() -> None:
     """What a decoder that was taken over could say to the parent."""
-    for fd in range(3, 32):
+    for fd in map(int, os.listdir("/proc/self/fd")):
         try:
             os.write(fd, b"\xff" * 64)
         except OSError:
@@ -144,6 +146,12 @@ KILLERS: dict[str, Callable[[], None]] = {
     "lie": _lie_on_the_wire,
     "killed": _interrupt,
 }
+
+
+def alive(limits: DecodeConfig) -> list[int]:
+    """The processes that decode here with these limits, and those that a decoder in them has forked."""
+    mine = (ENTRY, limits.model_dump_json())
+    return [p.pid for p in psutil.process_iter(["cmdline"]) if tuple((p.info["cmdline"] or [])[-2:]) == mine]
 
 
 def decode(
@@ -204,6 +212,8 @@ class KillerPreparer(HashPreparer):
 @dataclass(frozen=True)
 class KillerSpec(HashSpec):
     """The weightless model whose tokenizer kills."""
+
+    salt: str = "killer"
 
     def preparer(self, role: str) -> KillerPreparer:
         return KillerPreparer(self.card)

@@ -22,7 +22,7 @@ from schemas.config import DecodeConfig
 from schemas.errors import ErrorCode
 from schemas.recipe import Recipe
 from schemas.tables import ASSET_KIND, EMBEDDED, EXPANDED, QUARANTINED, SEGMENT_KIND
-from tests.fuzz.killers import ENTRY, KillerSpec
+from tests.fuzz.killers import ENTRY, KillerSpec, alive
 from tests.fuzz.mutations import CRAFTED, mutants
 from tests.fuzz.seeds import SEEDS, seed
 
@@ -149,4 +149,4 @@ def test_killers_among_sound_files_cost_one_row_each(tmp_path: Path, monkeypatch
     unknown = [name for name, row in outcomes.items() if row["media_type"] != "text/plain"]
     assert unknown == ["03-lie.txt"], "it wrote over what was known of it"
     assert psutil.Process().memory_info().rss - before < GROWTH_BYTES
-    assert psutil.Process().children(recursive=True) == []
+    assert alive(limits) == []
