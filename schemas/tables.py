@@ -63,12 +63,14 @@ MOVED = "moved"
 
 LOCATOR = [
     pa.field("page", pa.int32()),
+    pa.field("page_end", pa.int32()),
     pa.field("start_ms", pa.int64()),
     pa.field("end_ms", pa.int64()),
     pa.field("char_start", pa.int64()),
     pa.field("char_end", pa.int64()),
 ]
-"""Where in the asset a segment lies; `page` counts from 1, characters and milliseconds from 0."""
+"""Where in the asset a segment lies; `page` counts from 1, characters and milliseconds from 0. `page_end` is
+the last page, `page` itself where a segment is one page; the other ends are where the next would start."""
 
 SEGMENT = [
     pa.field("segment_id", pa.string(), nullable=False),
