@@ -214,13 +214,13 @@ def test_a_table_is_read_across() -> None:
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_a_page_that_is_shown_turned_is_rendered_and_read_turned(turn: int) -> None:
-    data = placed_pdf(*column(50, LEFT), size="0 0 600 600", page=f"/Rotate {turn}")
-    (page,) = decoded(data, make_card(image=ImageInput(side=120)))
-    (upright,) = decoded(
-        placed_pdf(*column(50, LEFT), size="0 0 600 600"), make_card(image=ImageInput(side=120))
-    )
-    dark = np.rot90(page.parts[0].array.min(axis=2), turn // 90) < 160
-    assert (dark & (upright.parts[0].array.min(axis=2) < 200)).sum() > 0.8 * dark.sum() > 20
+    card = make_card(image=ImageInput(side=600))
+    (page,) = decoded(placed_pdf(*column(50, LEFT, 500), size="0 0 600 600", page=f"/Rotate {turn}"), card)
+    (upright,) = decoded(placed_pdf(*column(50, LEFT, 500), size="0 0 600 600"), card)
+    shown, ink = page.parts[0].array.astype(int), upright.parts[0].array.astype(int)
+    apart = [np.abs(np.rot90(shown, back) - ink).mean() for back in range(4)]
+    assert int(np.argmin(apart)) == turn // 90
+    assert min(apart) < 0.5 * sorted(apart)[1]
     assert page.text == "\n".join(LEFT)
 
 

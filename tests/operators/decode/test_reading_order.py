@@ -43,7 +43,7 @@ def test_three_columns_under_a_title_are_read_one_by_one(order: list[int], shift
 
 
 def test_what_is_drawn_in_order_stays_as_it_is() -> None:
-    letter = [(400, 750, 100), (50, 700, 120), (50, 688, 90), (50, 650, 450), (50, 638, 430), (50, 600, 60)]
+    letter = [(400, 750, 80), (50, 700, 120), (50, 688, 90), (50, 650, 450), (50, 638, 430), (50, 600, 60)]
     assert reading_order(boxes(letter)) == list(range(6))
 
 
