@@ -38,8 +38,8 @@ _DECLARES_LENGTH = frozenset({"mov", "matroska", "wav", "w64", "aiff", "flac", "
 _UNSUPPORTED = (DecoderNotFoundError, DemuxerNotFoundError, NotImplementedError, PatchWelcomeError)
 _BUFFER_BYTES = 1 << 17
 _WAVE = re.compile(rb"(RIFF|RF64).{4}WAVE", re.DOTALL)
-_WAVE_OPTIONS = {"max_size": "65536", "max_probe_packets": "4"}
-"""libav looks for DTS in the first 2,500 packets of a WAV, and makes packets of 4 KB, each a round through Python."""
+_WAVE_OPTIONS = {"max_size": "65536", "max_probe_packets": "1"}
+"""Packets of libav's own 4 KB are each a round through Python, and it looks for DTS in the first 2,500 of them."""
 _RIFF = int.from_bytes(b"RIFF", "big")
 _RIFF_UNKNOWN = 0xFFFF_F000
 _BOXES = frozenset({b"ftyp", b"styp", b"sidx", b"free", b"skip", b"wide", b"moov", b"moof", b"mdat", b"mfra"})

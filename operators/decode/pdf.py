@@ -147,6 +147,9 @@ class _Reader:
     def _beside(self, text: str, budget: int) -> tuple[str, int]:
         """What of a page's text goes beside its render, in whole tokens, and how many they are."""
         text = text[: self.recipe.pdf.text_chars].rstrip()
+        if text.isascii() and len(text) < budget:
+            # No tokenizer makes more tokens than bytes.
+            return text, len(text)
         while text and len(spans := self.counter.offsets(text)) > budget:
             text = text[: min(int(spans[max(0, budget)][0]), len(text) - 1)].rstrip()
         return text, len(spans) if text else 0

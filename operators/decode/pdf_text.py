@@ -60,16 +60,13 @@ def _ordered(textpage: pdfium.PdfTextPage, drawn: str) -> str:
         return drawn
     pieces = np.array([textpage.get_rect(i) for i in range(count)])
     turns, leftwards = _turns(textpage), _leftwards(drawn)
-    lines = merged(_upright(pieces, turns, leftwards))
-    boxes = np.array([_union(pieces[line]) for line in lines])
-    order = reading_order(_upright(boxes, turns, leftwards))
+    starts = merged(_upright(pieces, turns, leftwards))
+    lowest, highest = np.minimum.reduceat(pieces, starts), np.maximum.reduceat(pieces, starts)
+    lines = np.concatenate([lowest[:, :2], highest[:, 2:]], axis=1)
+    order = reading_order(_upright(lines, turns, leftwards))
     if order == list(range(len(lines))):
         return drawn
-    return "\n".join(textpage.get_text_bounded(*boxes[line]) for line in order)
-
-
-def _union(boxes: Boxes) -> list[float]:
-    return [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)]
+    return "\n".join(textpage.get_text_bounded(*lines[line]) for line in order)
 
 
 def _turns(textpage: pdfium.PdfTextPage) -> int:

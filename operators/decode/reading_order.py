@@ -31,7 +31,7 @@ def reading_order(boxes: Boxes) -> list[int]:
         boxes: float64 `[lines, 4]`, left, bottom, right and top of each line in the order drawn, y upwards.
     """
     count = len(boxes)
-    if not 1 < count <= MOST_LINES:
+    if not 1 < count <= MOST_LINES or _plain(boxes):
         return list(range(count))
     before = _before(boxes)
     if not np.tril(before).any():
@@ -39,25 +39,31 @@ def reading_order(boxes: Boxes) -> list[int]:
     return _sorted(before)
 
 
-def merged(boxes: Boxes) -> list[list[int]]:
-    """Pieces drawn one after the other that make a line, as indices; a gap wider than a line is high parts them.
+def merged(boxes: Boxes) -> list[int]:
+    """Pieces drawn one after the other that make a line: the index of each line's first piece.
+
+    A gap wider than a line is high parts two lines.
 
     Args:
         boxes: as `reading_order` takes them.
     """
-    lines: list[list[int]] = []
-    held = (0.0, 0.0, 0.0)
+    starts: list[int] = []
+    low = high = end = 0.0
     for index, (left, bottom, right, top) in enumerate(boxes.tolist()):
-        low, high, end = held
-        height = min(top - bottom, high - low)
-        same = lines and min(top, high) - max(bottom, low) >= height / 2
-        if same and -height < left - end < max(top - bottom, high - low):
-            lines[-1].append(index)
-            held = (min(low, bottom), max(high, top), max(end, right))
+        shared = min(top, high) - max(bottom, low)
+        tall = max(top - bottom, high - low)
+        if starts and shared >= min(top - bottom, high - low) / 2 and -tall < left - end < tall:
+            low, high, end = min(low, bottom), max(high, top), max(end, right)
         else:
-            lines.append([index])
-            held = (bottom, top, right)
-    return lines
+            starts.append(index)
+            low, high, end = bottom, top, right
+    return starts
+
+
+def _plain(boxes: Boxes) -> bool:
+    """Whether it is one column drawn downwards: most pages are, and nothing else need be asked."""
+    left, bottom, right, top = boxes.T
+    return bool(left.max() < right.min() and (top[1:] <= bottom[:-1]).all())
 
 
 def _before(boxes: Boxes) -> _Relation:
@@ -83,7 +89,8 @@ def _prose(boxes: Boxes, over: _Relation) -> npt.NDArray[np.bool_]:
     prose = (right - left) >= _PROSE * (top - bottom)
     near = over & (bottom[:, None] - top < (top - bottom)[:, None])
     for line in np.argsort(-top):
-        prose[line] |= bool((near[:, line] & prose).any())
+        if not prose[line]:
+            prose[line] = (near[:, line] & prose).any()
     return prose
 
 

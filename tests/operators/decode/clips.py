@@ -133,7 +133,7 @@ def looped(clip: bytes, times: int, container: str, to: BinaryIO) -> None:
     with av.open(io.BytesIO(clip)) as source, av.open(to, "w", format=container) as out:
         streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
         held = [p for p in source.demux() if p.size]
-        step = max((p.pts + p.duration) * p.time_base for p in held)
+        step = max((p.pts + p.duration) * p.time_base for p in held) - min(p.dts * p.time_base for p in held)
         again = [(p, bytes(p), p.pts, p.dts, p.time_base) for p in held]
         for turn in range(times):
             for packet, data, pts, dts, base in again:

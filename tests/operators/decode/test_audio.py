@@ -225,7 +225,8 @@ def test_skipped_silence_and_windows_together_cover_the_recording(
         start, end = segment.locator.start_ms or 0, segment.locator.end_ms or 0
         assert start <= reached < end
         reached = end
-        heard = samples[start * RATE // 1000 : end * RATE // 1000]
+        # Locators are whole milliseconds.
+        heard = samples[max(0, start - 1) * RATE // 1000 : (end + 1) * RATE // 1000]
         assert (segment.text == SILENCE) == is_silent(segment.parts[0].array, RATE, -60)
         assert segment.text == SILENCE or np.abs(heard).max() > 100
     assert reached == round(len(samples) * 1000 / RATE)

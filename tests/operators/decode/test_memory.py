@@ -69,7 +69,7 @@ def scans(path: Path, pages: int) -> None:
     ("make", "length", "unit", "limit"),
     [
         (film, 6, 60_000, 100 * MB),
-        (recording, 20, 60_000, 12 * MB),
+        (recording, 10, 60_000, 10 * MB),
         (scans, 30, 1, 60 * MB),
         pytest.param(film, 180, 60_000, 1000 * MB, marks=pytest.mark.slow, id="3 hours of video"),
         pytest.param(recording, 600, 60_000, 12 * MB, marks=pytest.mark.slow, id="10 hours of sound"),
@@ -79,7 +79,7 @@ def scans(path: Path, pages: int) -> None:
 def test_a_long_asset_is_decoded_whole_in_bounded_memory(
     make: Callable[[Path, int], None], length: int, unit: int, limit: int, tmp_path: Path
 ) -> None:
-    """Whole, the short ones are 140 MB of frames, 38 MB of samples and 130 MB of decoded scans."""
+    """Whole, the short ones are 140 MB of frames, 19 MB of samples and 130 MB of decoded scans."""
     make(tmp_path / "asset", length)
     count, end, grown = growth(tmp_path / "asset")
     assert end == pytest.approx(length * unit, rel=0.01)
