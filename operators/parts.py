@@ -74,7 +74,9 @@ class Locator:
 
     def key(self) -> str:
         """A canonical text of the locator, for the segment's digest."""
-        return f"p{self.page}-{self.page_end}:t{self.start_ms}-{self.end_ms}:c{self.char_start}-{self.char_end}"
+        return (
+            f"p{self.page}-{self.page_end}:t{self.start_ms}-{self.end_ms}:c{self.char_start}-{self.char_end}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from operators.decode import sndfile
 from operators.decode.media import (
     check_complete,
     check_hours,
@@ -63,7 +64,11 @@ def decode_audio(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Se
         promised = declared_us(container, stream, whole=len(container.streams) == 1)
         check_hours(promised, recipe.audio.max_hours)
         end, heard = 0, False
-        chunks = sound(container, cast(AudioStream, stream), card.sample_rate)
+        voice = cast(AudioStream, stream)
+        quick = sndfile.readable(container, voice)
+        chunks = (
+            sndfile.samples(file, card.sample_rate) if quick else sound(container, voice, card.sample_rate)
+        )
         held: Segment | None = None
         for start, window in cut(chunks, size, overlap):
             end = start + len(window)

@@ -48,7 +48,7 @@ _BOXES = frozenset({b"ftyp", b"styp", b"sidx", b"free", b"skip", b"wide", b"moov
 S = TypeVar("S", bound=Stream)
 
 
-class _View:
+class View:
     """One reader's position in a file that several containers read in turn."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -91,7 +91,7 @@ def opened(file: BinaryIO) -> Iterator[InputContainer]:
         AssetError: UNSUPPORTED or CORRUPT with libav's reason, for any libav error until the block ends.
     """
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
-    view = _View(file)
+    view = View(file)
     if _WAVE.match(view.read(16)):
         options |= _WAVE_OPTIONS
     view.seek(0)
