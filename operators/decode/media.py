@@ -38,8 +38,8 @@ _DECLARES_LENGTH = frozenset({"mov", "matroska", "wav", "w64", "aiff", "flac", "
 _UNSUPPORTED = (DecoderNotFoundError, DemuxerNotFoundError, NotImplementedError, PatchWelcomeError)
 _BUFFER_BYTES = 1 << 17
 _WAVE = re.compile(rb"(RIFF|RF64).{4}WAVE", re.DOTALL)
-_WAVE_OPTIONS = {"max_size": "65536", "max_probe_packets": "1"}
-"""Packets of libav's own 4 KB are each a round through Python, and it looks for DTS in the first 2,500 of them."""
+_WAVE_OPTIONS = {"max_probe_packets": "1"}
+"""Otherwise libav looks for DTS in the first 2,500 packets."""
 _RIFF = int.from_bytes(b"RIFF", "big")
 _RIFF_UNKNOWN = 0xFFFF_F000
 _BOXES = frozenset({b"ftyp", b"styp", b"sidx", b"free", b"skip", b"wide", b"moov", b"moof", b"mdat", b"mfra"})
@@ -48,7 +48,7 @@ _BOXES = frozenset({b"ftyp", b"styp", b"sidx", b"free", b"skip", b"wide", b"moov
 S = TypeVar("S", bound=Stream)
 
 
-class View:
+class _View:
     """One reader's position in a file that several containers read in turn."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -91,7 +91,7 @@ def opened(file: BinaryIO) -> Iterator[InputContainer]:
         AssetError: UNSUPPORTED or CORRUPT with libav's reason, for any libav error until the block ends.
     """
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
-    view = View(file)
+    view = _View(file)
     if _WAVE.match(view.read(16)):
         options |= _WAVE_OPTIONS
     view.seek(0)

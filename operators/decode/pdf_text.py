@@ -75,7 +75,8 @@ def _turns(textpage: pdfium.PdfTextPage) -> int:
     sample = range(0, count, max(1, count // _SAMPLE))
     angles = (pdfium_c.FPDFText_GetCharAngle(textpage, index) for index in sample)
     # pdfium counts angles with the clock.
-    return Counter(round(-angle / (math.pi / 2)) % 4 for angle in angles).most_common(1)[0][0]
+    counted = Counter(round(-float(angle) / (math.pi / 2)) % 4 for angle in angles)
+    return counted.most_common(1)[0][0]
 
 
 def _upright(boxes: Boxes, turns: int, leftwards: bool) -> Boxes:

@@ -80,13 +80,14 @@ def _before(boxes: Boxes) -> _Relation:
     if beside.any():
         beside &= ~_parted(beside, shares, (bottom + top) / 2)
     np.fill_diagonal(above, False)
-    return (shares & above) | beside
+    before: _Relation = (shares & above) | beside
+    return before
 
 
 def _prose(boxes: Boxes, over: _Relation) -> npt.NDArray[np.bool_]:
     """Which lines are running text: long ones, and short ones right below such a line."""
     left, bottom, right, top = boxes.T
-    prose = (right - left) >= _PROSE * (top - bottom)
+    prose: npt.NDArray[np.bool_] = (right - left) >= _PROSE * (top - bottom)
     near = over & (bottom[:, None] - top < (top - bottom)[:, None])
     for line in np.argsort(-top):
         if not prose[line]:

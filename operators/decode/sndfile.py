@@ -12,7 +12,6 @@ import soxr
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from operators.decode.media import View
 from schemas.errors import AssetError, ErrorCode
 
 Samples = npt.NDArray[np.int16]
@@ -34,34 +33,42 @@ def samples(file: BinaryIO, rate: int) -> Iterator[Samples]:
     Raises:
         AssetError: CORRUPT with libsndfile's reason; and what reading the file raises.
     """
-    view = _Guarded(file)
+    guarded = _Guarded(file)
     try:
-        with soundfile.SoundFile(view) as source:
-            fit = soxr.ResampleStream(source.samplerate, rate, 1) if source.samplerate != rate else None
-            while len(block := source.read(source.samplerate, "float32", always_2d=True)):
-                mono = block.mean(axis=1) if source.channels > 1 else block[:, 0]
-                yield _int16(mono if fit is None else fit.resample_chunk(mono))
+        with soundfile.SoundFile(guarded) as source:
+            fit = None
+            if source.samplerate != rate:
+                fit = soxr.ResampleStream(source.samplerate, rate, 1, dtype="int16")
+            while len(block := source.read(source.samplerate, "int16", always_2d=True)):
+                mono = block[:, 0] if source.channels == 1 else _mixed(block)
+                yield mono if fit is None else fit.resample_chunk(mono)
             if fit is not None:
-                yield _int16(fit.resample_chunk(np.empty(0, np.float32), last=True))
+                yield fit.resample_chunk(np.empty(0, np.int16), last=True)
     except soundfile.LibsndfileError as error:
-        if view.error is None:
+        if guarded.error is None:
             raise AssetError(ErrorCode.CORRUPT, f"libsndfile: {error.error_string}") from error
-    if view.error is not None:
-        raise view.error
+    if guarded.error is not None:
+        raise guarded.error
 
 
-def _int16(wave: npt.NDArray[np.float32]) -> Samples:
-    return np.rint(wave * 32768.0).clip(-32768, 32767).astype(np.int16)
+def _mixed(block: Samples) -> Samples:
+    mixed: Samples = (block.sum(axis=1, dtype=np.int32) // block.shape[1]).astype(np.int16)
+    return mixed
 
 
-class _Guarded(View):
-    """Keeps an exception that C would drop; what follows it is the end of the file."""
+class _Guarded:
+    """A file that keeps an exception which C would drop; what follows it is the end of the file."""
 
-    error: Exception | None = None
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: Exception | None = None
+        self.seek, self.tell = file.seek, file.tell
+        file.seek(0)
 
     def read(self, size: int = -1) -> bytes:
+        """As a file's."""
         try:
-            return super().read(size) if self.error is None else b""
+            return self._file.read(size) if self.error is None else b""
         except Exception as error:
             self.error = error
             return b""

@@ -75,7 +75,7 @@ CONTESTS = (
     Contest("MP3 60 s", lambda: media.recording("mp3", "libmp3lame", 44_100), _SOUND),
     Contest("Opus 60 s", lambda: media.recording("ogg", "libopus", 48_000), _SOUND),
     Contest("MP4 H.264 30 s", lambda: media.clip("mp4", "libx264"), _FILM),
-    Contest("WebM VP9 10 s", lambda: media.clip("webm", "libvpx-vp9", 10, **{"cpu-used": "8", "deadline": "realtime"}), _FILM),
+    Contest("WebM VP9 10 s", lambda: media.clip("webm", "libvpx-vp9", 10, speed="8", deadline="realtime"), _FILM),
     Contest("PDF 10 pages", lambda: media.pages(10), (plain.pdfium_pages, plain.pdfium_fitted)),
     Contest("text 300 words", lambda: media.prose(300).encode(), (plain.chunks_of(COUNTER),)),
     Contest("text 20,000 words", lambda: media.prose(20_000).encode(), (plain.chunks_of(COUNTER),)),
