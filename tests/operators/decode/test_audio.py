@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,6 +94,18 @@ def test_sixteen_khz_pcm_comes_through_unchanged() -> None:
     samples = np.random.default_rng(0).integers(-9_000, 9_000, 2 * RATE).astype(np.int16)
     (segment,) = decode(audio("wav", "pcm_s16le", samples, RATE))
     assert np.array_equal(segment.parts[0].array, samples)
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_24"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")])
+def test_two_channels_become_their_mean(form: str, subtype: str) -> None:
+    left, right = tone(2, RATE), tone(2, RATE, 880.0)
+    out = io.BytesIO()
+    soundfile.write(
+        out, np.stack([left, right], axis=1).astype(np.float64) / 32768, RATE, subtype, format=form
+    )
+    (segment,) = decode(out.getvalue())
+    mean = (left.astype(int) + right) // 2
+    assert np.abs(segment.parts[0].array - mean).max() <= 2
 
 
 def test_the_card_caps_the_window() -> None:
