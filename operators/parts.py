@@ -64,9 +64,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Locator:
-    """Where in its asset a segment lies; fields as in `schemas.tables.LOCATOR`."""
+    """Where in its asset a segment lies; fields as in `schemas.tables.LOCATOR`, `page_end` None for one page."""
 
     page: int | None = None
+    page_end: int | None = None
     start_ms: int | None = None
     end_ms: int | None = None
     char_start: int | None = None
@@ -76,8 +77,8 @@ class Locator:
 
     def key(self) -> str:
         """A canonical text of the locator, for the segment's digest."""
-        chars, rows = f"c{self.char_start}-{self.char_end}", f"r{self.row_start}-{self.row_end}"
-        return f"p{self.page}:t{self.start_ms}-{self.end_ms}:{chars}:{rows}"
+        pages, times = f"p{self.page}-{self.page_end}", f"t{self.start_ms}-{self.end_ms}"
+        return f"{pages}:{times}:c{self.char_start}-{self.char_end}:r{self.row_start}-{self.row_end}"
 
 
 @dataclass(frozen=True, slots=True)

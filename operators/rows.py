@@ -150,6 +150,7 @@ class AssetRows:
             "modality": str(segment.modality),
             "ordinal": ordinal,
             "page": where.page,
+            "page_end": where.page_end or where.page,
             "start_ms": where.start_ms,
             "end_ms": where.end_ms,
             "char_start": where.char_start,

@@ -193,9 +193,10 @@ def _hit(row: dict[str, Any]) -> Hit:
 
 
 def locate(row: dict[str, Any]) -> str:
-    """A segment's locator for people: `p. 7`, `01:23-01:31`, `rows 4-5`, `chars 0-812`, or nothing."""
+    """A segment's locator for people: `p. 7`, `pp. 7-9`, `01:23-01:31`, `rows 4-5`, `chars 0-812`, or nothing."""
     if row["page"] is not None:
-        return f"p. {row['page']}"
+        last = row["page_end"]
+        return f"p. {row['page']}" if last in (None, row["page"]) else f"pp. {row['page']}-{last}"
     if row["start_ms"] is not None:
         return f"{_clock(row['start_ms'])}-{_clock(row['end_ms'])}"
     if row["row_start"] is not None:

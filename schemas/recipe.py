@@ -114,6 +114,7 @@ class PdfRecipe(Frozen):
     """Pages as render + text."""
 
     max_pages: int = Field(default=20_000, gt=0)
+    pages_per_segment: int = Field(default=1, gt=0, description="capped by the model's pictures and tokens")
     text_chars: int = Field(default=8_000, ge=0, description="of a page's text that go beside its render")
 
 

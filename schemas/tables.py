@@ -67,6 +67,7 @@ MOVED = "moved"
 
 LOCATOR = [
     pa.field("page", pa.int32()),
+    pa.field("page_end", pa.int32()),
     pa.field("start_ms", pa.int64()),
     pa.field("end_ms", pa.int64()),
     pa.field("char_start", pa.int64()),
@@ -74,9 +75,9 @@ LOCATOR = [
     pa.field("row_start", pa.int64()),
     pa.field("row_end", pa.int64()),
 ]
-"""Where in the asset a segment lies; `page` (also a slide, sheet, chapter or message) counts from 1; characters of
-the extracted text (of the page or of the rows, where there are some), milliseconds and rows count from 0, ends
-excluded."""
+"""Where in the asset a segment lies; `page` (also a slide, sheet, chapter or message) counts from 1, `page_end` is the
+last one, `page` itself where it is one; characters of the extracted text (of the page or of the rows, where there are
+some), milliseconds and rows count from 0, ends excluded."""
 
 SEGMENT = [
     pa.field("segment_id", pa.string(), nullable=False),

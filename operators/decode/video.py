@@ -178,12 +178,13 @@ class _Footage:
         if not self._jumps or self._jumped or self._last_us < 0 or packet.pts is None or base is None:
             return
         slot = int(self._last_us * self._plan.fps / 1e6) + 1
-        target = int((self._plan.us(slot) + self._origin_us) / 1e6 / base)
+        target = int((self._plan.us(slot) + self._origin_us) * base.denominator / (1e6 * base.numerator))
         entry = self._stream.index_entries.search_timestamp(target)
         if entry < 0:
             return
         key = self._stream.index_entries[entry].timestamp
-        if (key - packet.pts) * base > _WORTH_A_SEEK * self._period_us / 1e6:
+        ahead_us = (key - packet.pts) * 1e6 * base.numerator / base.denominator
+        if ahead_us > _WORTH_A_SEEK * self._period_us:
             self._container.seek(target, stream=self._stream)
             self._jumped = True
 

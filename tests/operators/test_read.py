@@ -1,4 +1,4 @@
-"""Assets that refer to others: what is behind the references is part of what they are."""
+"""Rows of assets: where their segments lie, and what is behind their references is part of what they are."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import pytest
 from operators.read import ReadAssets
 from operators.rows import AssetRows
 from operators.sources.fetch import Fetcher, Wanted
+from operators.sources.listing import list_source
 from operators.storage import Storage
+from pipelines.query import locate
 from schemas.errors import AssetError, ErrorCode
-from schemas.recipe import Recipe, TextRecipe
+from schemas.recipe import PdfRecipe, Recipe, TextRecipe
 from schemas.tables import LISTING, SEGMENT_KIND
 from tests.models.hashed import HashSpec
+from tests.operators.decode.pages import pdf_bytes
 from tests.operators.decode.texts import WORDS, png
 
 ALBUM = (
@@ -72,3 +75,16 @@ def test_a_reference_that_changes_while_it_is_read_is_tried_again(tmp_path: Path
     with pytest.raises(AssetError) as caught:
         asset.refer(fetcher, "1.png", wanted)
     assert caught.value.code is ErrorCode.CHANGED
+
+
+def test_a_segment_of_pages_says_its_first_and_its_last_one(tmp_path: Path) -> None:
+    (tmp_path / "report.pdf").write_bytes(pdf_bytes("one", "two", "three", "four", "five"))
+    folder = str(tmp_path)
+    fetcher = Fetcher(storage=Storage(), grants={folder: (folder,)}, max_bytes=1 << 20)
+    recipe = Recipe(pdf=PdfRecipe(pages_per_segment=2))
+    read = ReadAssets(fetcher=fetcher, spec=HashSpec(), recipe=recipe)
+    tables = list(read(list_source(folder, Storage()).table))
+    found = [row for table in tables for row in table.to_pylist() if row["kind"] == SEGMENT_KIND]
+    assert [(row["page"], row["page_end"]) for row in found] == [(1, 2), (3, 4), (5, 5)]
+    assert [locate(row) for row in found] == ["pp. 1-2", "pp. 3-4", "p. 5"]
+    assert len({row["segment_id"] for row in found}) == 3

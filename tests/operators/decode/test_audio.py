@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,6 +94,18 @@ def test_sixteen_khz_pcm_comes_through_unchanged() -> None:
     samples = np.random.default_rng(0).integers(-9_000, 9_000, 2 * RATE).astype(np.int16)
     (segment,) = decode(audio("wav", "pcm_s16le", samples, RATE))
     assert np.array_equal(segment.parts[0].array, samples)
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_24"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")])
+def test_two_channels_become_their_mean(form: str, subtype: str) -> None:
+    left, right = tone(2, RATE), tone(2, RATE, 880.0)
+    out = io.BytesIO()
+    soundfile.write(
+        out, np.stack([left, right], axis=1).astype(np.float64) / 32768, RATE, subtype, format=form
+    )
+    (segment,) = decode(out.getvalue())
+    mean = (left.astype(int) + right) // 2
+    assert np.abs(segment.parts[0].array - mean).max() <= 2
 
 
 def test_the_card_caps_the_window() -> None:
@@ -225,7 +238,8 @@ def test_skipped_silence_and_windows_together_cover_the_recording(
         start, end = segment.locator.start_ms or 0, segment.locator.end_ms or 0
         assert start <= reached < end
         reached = end
-        heard = samples[start * RATE // 1000 : end * RATE // 1000]
+        # Locators are whole milliseconds.
+        heard = samples[max(0, start - 1) * RATE // 1000 : (end + 1) * RATE // 1000]
         assert (segment.text == SILENCE) == is_silent(segment.parts[0].array, RATE, -60)
         assert segment.text == SILENCE or np.abs(heard).max() > 100
     assert reached == round(len(samples) * 1000 / RATE)

@@ -153,7 +153,7 @@ def test_draft_is_a_choice_of_the_recipe_and_close_to_the_full_decode() -> None:
     assert np.abs(difference).max() > 0
     assert 10 * np.log10(255**2 / (difference**2).mean()) > 38
     reference = Image.open(io.BytesIO(data)).resize((64, 64), Image.Resampling.BICUBIC)
-    assert np.array_equal(exact.parts[0].array, np.asarray(reference))
+    assert np.abs(exact.parts[0].array - np.asarray(reference, float)).max() <= 1
 
 
 def test_each_page_of_a_tiff_is_a_segment_and_thumbnails_are_not() -> None:
