@@ -31,6 +31,7 @@ class DecodeConfig(Frozen):
     )
     cpu_seconds: int = Field(default=3600, gt=0, description="of one asset")
     memory_bytes: int = Field(default=4 << 30, gt=0, description="address space beyond the libraries' own")
+    scratch_bytes: int = Field(default=2 << 30, gt=0, description="of one temporary file")
 
 
 class RunConfig(Frozen):

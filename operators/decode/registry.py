@@ -5,9 +5,10 @@ Decoders are imported when the first asset of theirs comes: this module is light
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import BinaryIO
 
@@ -136,10 +137,11 @@ def decode(
     Raises:
         AssetError: EMPTY without bytes, UNSUPPORTED, and what is wrong with a zip or a compressed file; and from
             the iterator, whatever goes wrong: MODALITY when the model does not take it, EMPTY without a segment,
-            OUT_OF_MEMORY, STORAGE when reading fails, INTERNAL for a decoder's own fault, and what the
-            decoders raise.
+            OUT_OF_MEMORY, LIMIT for too large a temporary file, STORAGE when reading fails, INTERNAL for a
+            decoder's own fault, and what the decoders raise.
     """
-    media, content, name = identify(file, name, recipe.unpack)
+    with _explained("the file"):
+        media, content, name = identify(file, name, recipe.unpack)
     segments = _segments(Asset(content, name, media, recipe, card, counter, open_ref))
     return media, segments if content is file else _closing(segments, content)
 
@@ -149,25 +151,33 @@ def _closing(segments: Iterator[Segment], content: BinaryIO) -> Iterator[Segment
         yield from segments
 
 
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Whatever goes wrong becomes an AssetError."""
+    try:
+        yield
+    except AssetError:
+        raise
+    except MemoryError as error:
+        raise AssetError(ErrorCode.OUT_OF_MEMORY, f"{what}: out of memory while decoding") from error
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number == errno.EFBIG:
+            detail = f"{what} needs a larger temporary file than run.decode.scratch_bytes allows"
+            raise AssetError(ErrorCode.LIMIT, detail) from error
+        code = ErrorCode.INTERNAL if number is None else ErrorCode.STORAGE
+        raise AssetError(code, described(error)) from error
+
+
 def _segments(asset: Asset) -> Iterator[Segment]:
     modality, card = asset.media.modality, asset.card
     if not any(map(card.accepts, _ENOUGH.get(modality, (modality,)))):
         raise AssetError(ErrorCode.MODALITY, f"{asset.media.mime}: {card.model_id} takes no {modality}")
     asset.file.seek(0, io.SEEK_SET)
     empty = True
-    try:
+    with _explained(asset.media.mime):
         for segment in _BY_TYPE.get(asset.media.mime, _BY_MODALITY[modality])(asset):
             empty = False
             yield segment
-    except AssetError:
-        raise
-    except MemoryError as error:
-        raise AssetError(
-            ErrorCode.OUT_OF_MEMORY, f"{asset.media.mime}: out of memory while decoding"
-        ) from error
-    except Exception as error:
-        failed = isinstance(error, OSError) and error.errno is not None
-        detail = described(error)
-        raise AssetError(ErrorCode.STORAGE if failed else ErrorCode.INTERNAL, detail) from error
     if empty:
         raise AssetError(ErrorCode.EMPTY, f"{asset.media.mime} without anything to embed")

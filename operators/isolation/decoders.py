@@ -77,8 +77,8 @@ class Decoders:
                         yield item
                 return
             except ChildDiedError as died:
-                # An earlier asset may have damaged the memory of a child, and this one only met it.
-                if not used or died.code is ErrorCode.DECODER_TIMEOUT:
+                # An earlier asset may have damaged the child's memory, or others have taken the machine's.
+                if confirming or not (used or died.from_outside) or died.code is ErrorCode.DECODER_TIMEOUT:
                     raise AssetError(died.code, died.detail) from died
             finally:
                 self._keep(session)

@@ -11,14 +11,14 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from operators.isolation.sandbox import confine
 from schemas.config import DecodeConfig
 
-_SCRATCH_BYTES = 64 << 20
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 
 def restrict(limits: DecodeConfig, lifeline: int) -> None:
-    """Give up memory, core dumps and large files, be the first whom the system kills, and die with the parent.
+    """Give up memory, core dumps, large files, other files and the network; die first, and with the parent.
 
     Args:
         limits: of one asset.
@@ -27,12 +27,13 @@ def restrict(limits: DecodeConfig, lifeline: int) -> None:
     for number in (signal.SIGIO, signal.SIGXCPU):
         signal.signal(number, signal.SIG_DFL)
     _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_FSIZE, _SCRATCH_BYTES)
+    _lower(resource.RLIMIT_FSIZE, limits.scratch_bytes)
     if mapped := address_space():
         _lower(resource.RLIMIT_AS, mapped + limits.memory_bytes)
         with suppress(OSError):
             _OOM_SCORE.write_text("1000")
     _die_with_parent(lifeline)
+    confine()
 
 
 def refresh_cpu(seconds: int) -> None:

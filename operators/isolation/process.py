@@ -45,15 +45,15 @@ _FIXED = {
 }
 _START_S = 120.0
 _END_S = 2.0
-_HEADER_BYTES = 1 << 30
+_HEADER_BYTES = 64 << 20
 
 
 class ChildDiedError(Exception):
     """The child is gone, and with it the asset that it was at."""
 
-    def __init__(self, code: ErrorCode, detail: str) -> None:
+    def __init__(self, code: ErrorCode, detail: str, from_outside: bool = False) -> None:
         super().__init__(code, detail)
-        self.code, self.detail = code, detail
+        self.code, self.detail, self.from_outside = code, detail, from_outside
 
 
 class ChildProcess:
@@ -219,7 +219,7 @@ class ChildProcess:
             )
         if -status == signal.SIGKILL:
             detail = "the system killed the decoder's process (SIGKILL), as it does when memory runs out"
-            return ChildDiedError(ErrorCode.OUT_OF_MEMORY, detail)
+            return ChildDiedError(ErrorCode.OUT_OF_MEMORY, detail, from_outside=True)
         known = -status in {int(s) for s in signal.Signals}
         name = signal.Signals(-status).name if known else f"signal {-status}"
         return ChildDiedError(ErrorCode.DECODER_CRASHED, f"the decoder's process ended by {name}")

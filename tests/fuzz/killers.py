@@ -12,6 +12,7 @@ import mmap
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def _write_files() -> None:
 
 def _lie_on_the_wire() -> None:
     """What a decoder that was taken over could say to the parent."""
-    for fd in map(int, os.listdir("/proc/self/fd")):
+    for fd in range(3, 4096):
         try:
             os.write(fd, b"\xff" * 64)
         except OSError:
@@ -167,7 +168,13 @@ def decode(
 
 
 def _planted(what: str, arguments: list[str]) -> Iterator[Segment]:
-    """Some segments first, then the end; `endless` never comes to it, `once` comes to it the first time alone."""
+    """Some segments first, then the end; `endless` never comes to it, `once` comes to it the first time alone.
+
+    A `spy` ends well, and tells what it found out.
+    """
+    if what == "spy":
+        yield _segment(" ".join(_reached(arguments)))
+        return
     if what == "endless":
         number = 0
         while True:
@@ -179,16 +186,29 @@ def _planted(what: str, arguments: list[str]) -> Iterator[Segment]:
         mark = Path(arguments[1])
         if not mark.exists():
             mark.touch()
-            os.abort()
+            KILLERS[arguments[2] if len(arguments) > 2 else "abort"]()
         yield _segment(-1)
         return
     KILLERS[what]()
     yield _segment(-1)
 
 
-def _segment(number: int) -> Segment:
-    text = f"segment {number}"
-    return Segment(Modality.TEXT, (Part(PartKind.TEXT, text),), Locator(char_start=number), text)
+def _reached(places: list[str]) -> Iterator[str]:
+    """Those of some files and ports that a decoder can open."""
+    for place in places:
+        try:
+            if place.isdigit():
+                socket.create_connection(("127.0.0.1", int(place)), 2).close()
+            else:
+                Path(place).read_bytes()
+            yield place
+        except OSError:
+            continue
+
+
+def _segment(what: int | str) -> Segment:
+    text, where = f"segment {what}", Locator(char_start=what if isinstance(what, int) else None)
+    return Segment(Modality.TEXT, (Part(PartKind.TEXT, text),), where, text)
 
 
 class Killer(WordCounter):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import io
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ import pytest
 from operators.decode import registry
 from operators.isolation.decoders import Decoders, decoders
 from operators.isolation.process import ChildProcess
+from operators.isolation.sandbox import landlock
 from operators.parts import Segment
 from schemas.card import Modality
 from schemas.config import DecodeConfig
@@ -28,7 +31,7 @@ from tests.fuzz.killers import ENTRY, alive
 from tests.operators.decode.pages import Words, make_card
 from tests.operators.decode.test_registry import ASSETS, no_reference, picture
 
-LIMITS = DecodeConfig(timeout_seconds=15, cpu_seconds=5, memory_bytes=512 << 20)
+LIMITS = DecodeConfig(timeout_seconds=10, cpu_seconds=5, memory_bytes=512 << 20, scratch_bytes=64 << 20)
 WORDS = Words()
 
 
@@ -186,6 +189,12 @@ def test_a_crash_in_a_used_child_is_confirmed_in_a_fresh_one(isolated: Decoders,
     assert failure(isolated, once).code is ErrorCode.DECODER_CRASHED, "a fresh child's crash counts at once"
 
 
+def test_a_fresh_child_that_others_killed_is_tried_once_more(isolated: Decoders, tmp_path: Path) -> None:
+    isolated.close()
+    found = run(isolated, f"PLANTED once 2 {tmp_path / 'mark'} killed".encode())
+    assert len(found) == 3
+
+
 def test_a_child_that_was_killed_while_idle_costs_nothing(isolated: Decoders) -> None:
     run(isolated, b"some words")
     psutil.Process(pid(isolated)).kill()
@@ -313,6 +322,46 @@ def test_the_child_has_no_secret_no_open_file_and_no_heavy_library(
     status = Path(f"/proc/{child.pid}/limits").read_text()
     assert "Max core file size        0 " in status
     assert Path(f"/proc/{child.pid}/oom_score_adj").read_text().strip() == "1000"
+
+
+@pytest.mark.skipif(landlock() < 4, reason="this kernel's Landlock knows no network")
+def test_a_decoder_that_was_taken_over_reaches_no_home_no_parent_and_no_network(
+    isolated: Decoders, tmp_path: Path
+) -> None:
+    home = Path("~").expanduser() / f".embedlake-test-{os.getpid()}"
+    home.write_text("secret")
+    (tmp_path / "scratch").write_text("its own")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        places = [
+            home,
+            f"/proc/{os.getpid()}/environ",
+            f"/proc/{os.getpid()}/maps",
+            port,
+            tmp_path / "scratch",
+        ]
+        try:
+            found = run(isolated, " ".join(["PLANTED spy", *map(str, places)]).encode())
+        finally:
+            home.unlink()
+    assert found[0].text == f"segment {tmp_path / 'scratch'}"
+
+
+def test_a_compressed_file_of_more_than_a_spool_is_decoded_and_one_over_the_limit_says_so() -> None:
+    data = gzip.compress(b"some words and more\n" * (70 << 20 >> 4), 1)
+    for limits, code in ((DecodeConfig(), None), (LIMITS, ErrorCode.LIMIT)):
+        made = Decoders(limits)
+        try:
+            if code is None:
+                assert next(
+                    made.decode(io.BytesIO(data), "x.gz", Recipe(), make_card(), Words(), no_reference)[1]
+                )
+            else:
+                with pytest.raises(AssetError, match="scratch_bytes") as caught:
+                    made.decode(io.BytesIO(data), "x.gz", Recipe(), make_card(), Words(), no_reference)
+                assert caught.value.code is code
+        finally:
+            made.close()
 
 
 def test_a_child_ends_with_its_parent_even_while_a_decoder_holds_the_interpreter(tmp_path: Path) -> None:
