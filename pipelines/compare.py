@@ -14,6 +14,7 @@ from operators.lake.files import find
 from operators.lake.log import CatalogLog
 from operators.model.contract import ModelSpec
 from pipelines.golden import golden_scores
+from pipelines.query import any_of
 from pipelines.reader import LakeReader
 from pipelines.spaces import coverage
 from schemas.catalog import Compared, Verdict
@@ -124,17 +125,16 @@ def _common(reader: LakeReader, corpus: str, spaces: tuple[str, str], most: int,
 
 def _sample(reader: LakeReader, corpus: str, space: str, uris: list[str]) -> _Sample:
     """One vector an asset: two recipes cut it into other segments, so those cannot be compared one by one."""
-    card = reader.space(corpus, space).card
-    columns = ["uri", "modality", "ordinal", "text", *(embedding_column(w) for w in card.widths)]
-    quoted = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
-    table = reader.segments(corpus, space).to_table(columns=columns, filter=f"uri IN ({quoted})")
+    stored = reader.space(corpus, space).widths
+    columns = ["uri", "modality", "ordinal", "text", *(embedding_column(w) for w in stored)]
+    table = reader.segments(corpus, space).to_table(columns=columns, filter=any_of(uris))
     rows = pl.DataFrame(pl.from_arrow(table.select(["uri", "modality", "ordinal", "text"]))).with_row_index(
         "row"
     )
     first = rows.sort("uri", "ordinal").unique("uri", keep="first", maintain_order=True)
     owner = rows.join(first.with_row_index("asset").select("uri", "asset"), on="uri", maintain_order="left")
     vectors = {}
-    for width in card.widths:
+    for width in stored:
         flat = table[embedding_column(width)].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         sums = np.zeros((first.height, width), np.float32)
         np.add.at(sums, owner["asset"].to_numpy(), flat.astype(np.float32).reshape(-1, width))
@@ -222,21 +222,19 @@ def _summary(reader: LakeReader, corpus: str, space: str, sample: _Sample) -> Sp
     return SpaceSummary(
         space=space,
         model=made.card.model_id,
-        widths=made.card.widths,
+        widths=made.widths,
         segments=table.count_rows(),
         version=state.version,
         cost=cost,
         health=tuple(
-            health(sample.vectors[w], _segments(reader, corpus, space, w, sample.uris))
-            for w in made.card.widths
+            health(sample.vectors[w], _segments(reader, corpus, space, w, sample.uris)) for w in made.widths
         ),
     )
 
 
 def _segments(reader: LakeReader, corpus: str, space: str, width: int, uris: list[str]) -> Matrix:
-    quoted = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
     name = embedding_column(width)
-    column = reader.segments(corpus, space).to_table(columns=[name], filter=f"uri IN ({quoted})")[name]
+    column = reader.segments(corpus, space).to_table(columns=[name], filter=any_of(uris))[name]
     flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return np.asarray(flat.reshape(-1, width), np.float32)
 

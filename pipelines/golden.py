@@ -36,7 +36,7 @@ def golden_scores(
     scores = []
     for space in spaces:
         searcher = Searcher(reader, corpus, specs[space], space)
-        for width in searcher.space.card.widths:
+        for width in searcher.space.widths:
             run = [
                 ir_measures.ScoredDoc(str(n), uri, score)
                 for n, one in enumerate(golden)
