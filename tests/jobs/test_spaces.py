@@ -32,8 +32,19 @@ def test_a_model_is_upgraded_and_the_old_one_dropped(
     done = embedlake("backfill", *of, "--model", str(model), "--json").json
     assert (done["complete"], done["coverage"], done["embedded"]) == (True, 1.0, 12)
     assert embedlake("backfill", *of, "--json").json["embedded"] == 0, "it is under way, and complete"
+    (source / "12.txt").write_text("note 12 word12 not moved yet")
+    assert embedlake("embed", str(source), *of, "--model", hashed_model).code == ExitCode.OK
     shown = {s["live"]: s["space"] for s in embedlake("spaces", "list", *of, "--json").json["spaces"]}
     old, new = shown[True], shown[False]
+
+    both = ("search", "word12 not moved yet", *of, "--spaces", f"{old},newer", "--model", hashed_model)
+    hit = embedlake(*both, "--json").json["hits"][0]
+    assert (hit["space"], hit["uri"]) == (old, f"{source}/12.txt")
+    assert embedlake(*both, "--rerank", "9", "--json").json["hits"][0]["uri"] == hit["uri"]
+    said = embedlake(*both[:-4], "--spaces", old)
+    assert (said.code, "two spaces, not 1" in said.err) == (ExitCode.USAGE, True)
+    assert embedlake("search", "word12", *of, "--rerank", "9").code == ExitCode.USAGE
+    assert embedlake("backfill", *of, "--json").json["embedded"] == 1
 
     said = embedlake("promote", new, *of)
     assert (said.code, f"embedlake compare {old} {new}" in said.err) == (ExitCode.COVERAGE, True)

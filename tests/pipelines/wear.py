@@ -57,6 +57,7 @@ class Worn:
     storage: Storage = Storage()
     spec: HashSpec = SPEC
     backfill: Backfill | None = None
+    batch: int = BATCH
 
     @property
     def space(self) -> Space:
@@ -82,8 +83,8 @@ class Worn:
             if r["segment_id"] not in known
         ]
         stage = StageRows(table=ledger.space_table, receipts=receipts, schema=ledger.schema(), run_id=run_id)
-        for start in range(0, len(rows), BATCH):
-            stage(_embedded(rows[start : start + BATCH], self.spec))
+        for start in range(0, len(rows), self.batch):
+            stage(_embedded(rows[start : start + self.batch], self.spec))
             if dies == "staging":
                 return 0
         if dies == "staged":

@@ -1,0 +1,156 @@
+"""Search in the middle of a migration: every asset once, by the space that holds it, on one scale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ir_measures import Qrel, ScoredDoc, calc_aggregate, nDCG
+
+from pipelines import migration
+from pipelines.migration import MigrationSearcher
+from pipelines.query import Hit, Query, Searcher
+from pipelines.reader import LakeReader
+from schemas.catalog import Backfill
+from schemas.errors import UsageError
+from tests.models.salted import SaltedSpec
+from tests.pipelines.wear import CORPUS, SPACE, Worn
+
+NEW = SaltedSpec("new")
+WORDS = [f"w{n}" for n in range(160)]
+
+
+def texts(count: int, seed: int = 0) -> dict[str, str]:
+    """Each of six words of a small vocabulary, so that many share some."""
+    rng = np.random.default_rng(seed)
+    return {f"s/{n:03d}.txt": " ".join(rng.choice(WORDS, 6, replace=False)) for n in range(count)}
+
+
+def moving(folder: Path, given: dict[str, str], share: float, seed: int = 0) -> tuple[Worn, Worn]:
+    """A lake of which a seeded share is in the new space, too."""
+    live = Worn(str(folder / "lake"), batch=1000)
+    live.night(given)
+    beside = Worn(live.lake, spec=NEW, backfill=Backfill(model="new"), batch=1000)
+    chosen = np.random.default_rng(seed).permutation(sorted(given))[: round(share * len(given))]
+    beside.night({uri: given[uri] for uri in chosen})
+    return live, beside
+
+
+def searcher(worn: Worn, beside: Worn) -> MigrationSearcher:
+    reader = LakeReader.open(worn.lake)
+    return MigrationSearcher(
+        reader, *(Searcher(reader, CORPUS, one.spec, one.space.id) for one in (worn, beside))
+    )
+
+
+def asked(words: str, limit: int = 10) -> Query:
+    return Query(parts=(("text", words),), limit=limit)
+
+
+def by_asset(hits: list[Hit]) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for hit in hits:
+        best[hit.uri] = max(hit.score, best.get(hit.uri, -9.0))
+    return best
+
+
+def test_each_asset_is_found_once_in_the_space_that_holds_it_as_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = texts(80)
+    live, beside = moving(tmp_path, given, 0.5)
+    held = {
+        row["uri"]
+        for row in LakeReader.open(live.lake).assets(CORPUS, beside.space.id).to_table().to_pylist()
+    }
+    changed, gone = sorted(held)[:2]
+    del given[gone]
+    given[changed] = "quite another thing"
+    live.night(given)
+    both = searcher(live, beside)
+    assert {changed, gone} == set(both.halves.stale["uri"])
+    hits = both.search(asked(given[changed], limit=500))
+    assert len(hits) == len({(hit.uri, hit.row["ordinal"]) for hit in hits}) == 2 * len(given)
+    assert {hit.uri for hit in hits if hit.space == beside.space.id} == held - {changed, gone}
+    assert hits[0].uri == changed
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    found = [(hit.uri, hit.score) for hit in both.search(asked("w1 w2 w3"))]
+    monkeypatch.setattr(migration, "_FEW", 0)
+    assert [(hit.uri, hit.score) for hit in both.search(asked("w1 w2 w3"))] == found, "with no filter by name"
+
+
+def test_hits_of_the_new_space_keep_their_score_and_the_others_keep_their_order(tmp_path: Path) -> None:
+    live, beside = moving(tmp_path, texts(80), 0.5)
+    both, query = searcher(live, beside), asked("w1 w2 w3", limit=500)
+    hits = both.search(query)
+    alone = {(h.uri, h.row["ordinal"]): h.score for h in both.new.search(query)}
+    assert all(h.score == alone[h.uri, h.row["ordinal"]] for h in hits if h.space == beside.space.id)
+    old = [(h.uri, h.row["ordinal"]) for h in both.old.search(query)]
+    left = [(h.uri, h.row["ordinal"]) for h in hits if h.space == SPACE.id]
+    assert left == [key for key in old if key in set(left)]
+
+
+def test_before_and_after_the_migration_one_space_answers_alone(tmp_path: Path) -> None:
+    given, query = texts(60), asked("w1 w2 w3")
+    live, beside = moving(tmp_path, given, 0.1)
+    both = searcher(live, beside)
+    assert both.search(query) == both.old.search(query), "six assets say too little to calibrate by"
+    beside.night(given)
+    both = searcher(live, beside)
+    assert both.search(query) == both.new.search(query)
+    with pytest.raises(UsageError, match="wants two spaces"):
+        MigrationSearcher(both.reader, both.old, both.old)
+
+
+def test_embedded_again_the_best_of_the_old_space_have_the_scores_that_the_new_one_will_give(
+    tmp_path: Path,
+) -> None:
+    given = texts(60)
+    live, beside = moving(tmp_path, given, 0.5)
+    query = asked("w1 w2 w3", limit=200)
+    found = searcher(live, beside).search(query, rerank=200)
+    beside.night(given)
+    final = {(h.uri, h.row["ordinal"]): h.score for h in searcher(live, beside).search(query)}
+    assert len(found) == len(final) == 120
+    assert all(h.score == pytest.approx(final[h.uri, h.row["ordinal"]], abs=1e-5) for h in found)
+
+
+def measured(found: dict[str, dict[str, float]], answers: dict[str, str]) -> float:
+    run = [ScoredDoc(q, uri, score) for q, scores in found.items() for uri, score in scores.items()]
+    qrels = [Qrel(q, uri, 1) for q, uri in answers.items()]
+    return float(calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10])
+
+
+def fused(*lists: dict[str, float]) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for one in lists:
+        for rank, uri in enumerate(sorted(one, key=lambda uri: -one[uri]), start=1):
+            scores[uri] = scores.get(uri, 0.0) + 1 / (60 + rank)
+    return scores
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_a_merged_search_beats_rank_fusion_and_from_half_on_the_old_space(
+    tmp_path: Path, share: float
+) -> None:
+    """Seeded: two words of six ask for their text among 200."""
+    given, rng = texts(200), np.random.default_rng(1)
+    queries = {" ".join(rng.permutation(text.split())[:2]): uri for uri, text in list(given.items())[::4]}
+    live, beside = moving(tmp_path, given, share)
+    both = searcher(live, beside)
+    held = set(both.halves.held["uri"])
+    found: dict[str, dict[str, dict[str, float]]] = {way: {} for way in ("merged", "fusion", "old", "new")}
+    for words in queries:
+        query = asked(words, limit=400)
+        old, new = by_asset(both.old.search(query)), by_asset(both.new.search(query))
+        found["merged"][words] = by_asset(both.search(query))
+        found["old"][words] = old
+        found["fusion"][words] = fused({uri: score for uri, score in old.items() if uri not in held}, new)
+    beside.night(given)
+    whole = searcher(live, beside)
+    found["new"] = {words: by_asset(whole.search(asked(words, limit=400))) for words in queries}
+    scores = {way: measured(of, queries) for way, of in found.items()}
+    assert scores["merged"] > 1.1 * scores["fusion"]
+    if share >= 0.5:
+        assert scores["merged"] > max(scores["old"], 0.85 * scores["new"])
