@@ -18,6 +18,7 @@ from jobs.commands import (
     sql,
     status,
     train,
+    widths,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "sql",
     "status",
     "train",
+    "widths",
 ]

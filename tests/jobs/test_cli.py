@@ -316,6 +316,8 @@ SURFACE = {
     "sql": ["--json", "--lake"],
     "status": ["--json", "--lake"],
     "train": ["--data", "--device", "--json", "--recipe", "--resume", "--threads", "--to"],
+    "widths": ["--add", "--corpus", "--drop", "--json", "--k", "--lake", "--look", "--queries", "--sample", "--seed",
+               "--space", "--wait-minutes", "--yes"],
 }  # fmt: skip
 
 

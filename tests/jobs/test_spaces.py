@@ -37,13 +37,7 @@ def test_a_model_is_upgraded_and_the_old_one_dropped(
     shown = {s["live"]: s["space"] for s in embedlake("spaces", "list", *of, "--json").json["spaces"]}
     old, new = shown[True], shown[False]
 
-    both = ("search", "word12 not moved yet", *of, "--spaces", f"{old},newer", "--model", hashed_model)
-    hit = embedlake(*both, "--json").json["hits"][0]
-    assert (hit["space"], hit["uri"]) == (old, f"{source}/12.txt")
-    assert embedlake(*both, "--rerank", "9", "--json").json["hits"][0]["uri"] == hit["uri"]
-    said = embedlake(*both[:-4], "--spaces", old)
-    assert (said.code, "two spaces, not 1" in said.err) == (ExitCode.USAGE, True)
-    assert embedlake("search", "word12", *of, "--rerank", "9").code == ExitCode.USAGE
+    searched_as_one(embedlake, lake, (old, new), hashed_model, f"{source}/12.txt")
     assert embedlake("backfill", *of, "--json").json["embedded"] == 1
 
     said = embedlake("promote", new, *of)
@@ -69,3 +63,15 @@ def test_a_model_is_upgraded_and_the_old_one_dropped(
     assert "live" in embedlake("spaces", "list", *of).out
     assert embedlake("spaces", "show", new, *of, "--json").json["card"]["family"] == "salted"
     assert embedlake("status", *of, "--json").json["corpora"][0]["space"] == new
+
+
+def searched_as_one(embedlake: Command, lake: str, spaces: tuple[str, str], model: str, last: str) -> None:
+    """What has not moved yet is found in the old space, among what has."""
+    of = ("--lake", lake, "--model", model)
+    both = ("search", "word12 not moved yet", *of, "--spaces", f"{spaces[0]},newer")
+    hit = embedlake(*both, "--json").json["hits"][0]
+    assert (hit["space"], hit["uri"]) == (spaces[0], last)
+    assert embedlake(*both, "--rerank", "9", "--json").json["hits"][0]["uri"] == last
+    said = embedlake("search", "word12", *of, "--spaces", spaces[0])
+    assert (said.code, "two spaces, not 1" in said.err) == (ExitCode.USAGE, True)
+    assert embedlake("search", "word12", *of, "--rerank", "9").code == ExitCode.USAGE
