@@ -79,7 +79,7 @@ def _rewrite(table: Table, head: lance.LanceDataset) -> None:
         for fragment in head.get_fragments()
         if any(not known.issuperset(file.fields) for file in fragment.metadata.files)
     ]
-    options = _task_options()
+    options = _task_options(indexed=bool(head.describe_indices()))
     tasks = [
         {"task": {"fragments": [one.to_json()]}, "read_version": head.version, "options": options}
         for one in stale
@@ -97,13 +97,13 @@ def _ids(field: Any) -> Iterator[int]:
         yield from _ids(child)
 
 
-def _task_options() -> dict[str, Any]:
+def _task_options(*, indexed: bool) -> dict[str, Any]:
     """The options of a task as this version of Lance writes them, made from a plan for two rows in two files."""
     rows = pa.table({"row": [0, 1]})
     with tempfile.TemporaryDirectory() as folder:
-        two = lance.write_dataset(
-            rows, f"{folder}/two", mode="create", max_rows_per_file=1, enable_stable_row_ids=True
-        )
-        plan = Compaction.plan(two, {"target_rows_per_fragment": 1 << 30})
-        task: Any = plan.tasks[0]
+        uri = f"{folder}/two"
+        two = lance.write_dataset(rows, uri, max_rows_per_file=1, enable_stable_row_ids=True)
+        if indexed:  # whether row ids are kept for an index is an option, too
+            two.create_scalar_index("row", "BTREE")
+        task: Any = Compaction.plan(lance.dataset(uri), {"target_rows_per_fragment": 1 << 30}).tasks[0]
         return dict(json.loads(task.json())["options"])
