@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from schemas.compare import Comparison, SpaceSummary
+    from schemas.compare import Comparison, Mover, SpaceSummary
 
 _STYLE = (
     "body{font:15px system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}"
@@ -68,24 +69,39 @@ def page(found: Comparison) -> str:
             ),
         ),
         "<h2>Biggest movers</h2>",
-        _table(
-            ("asset", "overlap", "preview", "nearest before", "nearest now"),
-            (
-                (
-                    m.uri,
-                    f"{m.overlap:.0%}",
-                    m.preview,
-                    "\n".join(m.old_neighbours),
-                    "\n".join(m.new_neighbours),
-                )
-                for m in found.movers
-            ),
-        ),
+        _movers(found.movers),
     ]
     head = (
         f"<!doctype html><meta charset=utf-8><title>{escape(found.new.space)}</title><style>{_STYLE}</style>"
     )
     return head + "\n".join(parts) + "\n"
+
+
+def _movers(movers: Iterable[Mover]) -> str:
+    """Names in the columns of neighbours begin where those of all assets here part."""
+    shown = list(movers)
+    folders = [uri.split("/")[:-1] for m in shown for uri in (m.uri, *m.old_neighbours, *m.new_neighbours)]
+    common = [
+        names[0] for names in takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
+    ]
+    root = "/".join([*common, ""]) if common else ""
+    rows = (
+        (
+            _Html(f'<img alt="" src="data:image/jpeg;base64,{escape(m.thumbnail)}">' if m.thumbnail else ""),
+            m.uri.removeprefix(root),
+            f"{m.overlap:.0%}",
+            m.preview,
+            "\n".join(uri.removeprefix(root) for uri in m.old_neighbours),
+            "\n".join(uri.removeprefix(root) for uri in m.new_neighbours),
+        )
+        for m in shown
+    )
+    head = ("", "asset", "overlap", "preview", "nearest before", "nearest now")
+    return (f"<p>Below {escape(root)}</p>" if root else "") + _table(head, rows)
+
+
+class _Html(str):
+    """A cell that is HTML already."""
 
 
 def _health(one: SpaceSummary) -> str:
@@ -96,11 +112,12 @@ def _health(one: SpaceSummary) -> str:
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(cell)).replace(chr(10), '<br>')}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
+    body = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, _Html) else escape(str(value)).replace("\n", "<br>")
 
 
 def _bars(values: list[tuple[str, float]]) -> str:

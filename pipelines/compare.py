@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from pipelines.golden import golden_scores
 from pipelines.query import any_of
 from pipelines.reader import LakeReader
 from pipelines.spaces import coverage
+from pipelines.thumbnails import thumbnails
 from schemas.catalog import Compared, Verdict
 from schemas.compare import (
     Comparison,
@@ -87,6 +89,7 @@ def compare(
     uris = _common(reader, corpus, (old, new), sample, seed)
     samples = {space: _sample(reader, corpus, space, uris) for space in (old, new)}
     overlaps, movers = _neighbours(samples[old], samples[new])
+    pictures = thumbnails(reader, corpus, old, [mover.uri for mover in movers])
     scores = golden_scores(reader, corpus, (old, new), golden, specs or {}) if golden else ()
     comparison = Comparison(
         lake=reader.layout.lake,
@@ -99,7 +102,7 @@ def compare(
         coverage_by_modality=_by_modality(reader, corpus, old, new),
         overlaps=overlaps,
         golden=scores,
-        movers=movers,
+        movers=tuple(_with_picture(mover, pictures.get(mover.uri)) for mover in movers),
         gate=gate,
         failures=(),
     )
@@ -206,6 +209,10 @@ def _neighbours(old: _Sample, new: _Sample) -> tuple[tuple[Overlap, ...], tuple[
         for i in worst
     ]  # fmt: skip
     return tuple(overlaps), tuple(movers)
+
+
+def _with_picture(mover: Mover, jpeg: bytes | None) -> Mover:
+    return mover if jpeg is None else mover.model_copy(update={"thumbnail": b64encode(jpeg).decode()})
 
 
 def _summary(reader: LakeReader, corpus: str, space: str, sample: _Sample) -> SpaceSummary:

@@ -83,10 +83,12 @@ class GoldenScore(Frozen):
 
 
 class Mover(Frozen):
-    """An asset whose neighbourhood changed most. Previews are the first words of its text."""
+    """An asset whose neighbourhood changed most. Its `preview` are the first words of its text; `thumbnail` is a JPEG
+    in base64 of what shows something and can be read."""
 
     uri: str
     preview: str
+    thumbnail: str | None = None
     overlap: float
     old_neighbours: tuple[str, ...]
     new_neighbours: tuple[str, ...]

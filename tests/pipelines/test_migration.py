@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ir_measures import Qrel, ScoredDoc, calc_aggregate, nDCG
+from PIL import Image
 
 from pipelines import migration
+from pipelines.backfill import BackfillJob
+from pipelines.embed import EmbedJob
 from pipelines.migration import MigrationSearcher
 from pipelines.query import Hit, Query, Searcher
 from pipelines.reader import LakeReader
 from schemas.catalog import Backfill
+from schemas.config import Policy, RunConfig
 from schemas.errors import UsageError
 from tests.models.salted import SaltedSpec
-from tests.pipelines.wear import CORPUS, SPACE, Worn
+from tests.operators.decode.clips import audio, tone
+from tests.pipelines.wear import CORPUS, SPACE, SPEC, Worn
 
 NEW = SaltedSpec("new")
 WORDS = [f"w{n}" for n in range(160)]
@@ -114,6 +120,40 @@ def test_embedded_again_the_best_of_the_old_space_have_the_scores_that_the_new_o
     final = {(h.uri, h.row["ordinal"]): h.score for h in searcher(live, beside).search(query)}
     assert len(found) == len(final) == 120
     assert all(h.score == pytest.approx(final[h.uri, h.row["ordinal"]], abs=1e-5) for h in found)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_pictures_and_sounds_are_read_again_for_the_final_order_and_what_is_gone_keeps_its_place(
+    tmp_path: Path,
+) -> None:
+    source, lake = tmp_path / "in", str(tmp_path / "lake")
+    source.mkdir()
+    for n in range(48):
+        Image.new("RGB", (40, 40), (n * 5, 255 - n * 5, n * 3)).save(source / f"{n:02d}.png")
+    (source / "98.wav").write_bytes(audio("wav", "pcm_s16le", tone(1.0)))
+    (source / "99.txt").write_text("words and words")
+    config = {"config": RunConfig(actors=1), "policy": Policy(coverage_floor=0)}
+    old = EmbedJob(sources=(str(source),), lake=lake, spec=SPEC, corpus=CORPUS, **config)
+    old.run()
+    new = replace(old, sources=(), spec=NEW)
+    work = BackfillJob(job=new, backfill=Backfill(model="new", where="uri < '" + f"{source}/30'"))
+    work.run()
+    reader = LakeReader.open(lake)
+    halves = [Searcher(reader, CORPUS, SPEC), Searcher(reader, CORPUS, NEW, new.space.id)]
+    both = MigrationSearcher(reader, *halves)
+    query = Query(parts=(("image", str(source / "40.png")),), limit=100)
+    plain, found = both.search(query), both.search(query, rerank=100)
+    replace(work, backfill=Backfill(model="new")).run()
+    reader = LakeReader.open(lake)
+    final = Searcher(reader, CORPUS, NEW, new.space.id).search(query)
+    scores = {hit.uri: hit.score for hit in final}
+    assert len(found) == len(final) == 50
+    assert {hit.uri: hit.score for hit in found} == pytest.approx(scores, abs=1e-5)
+    assert {hit.uri: hit.score for hit in plain} != pytest.approx(scores, abs=1e-2)
+    (source / "41.png").unlink()
+    left = {hit.uri: hit.score for hit in both.search(query, rerank=100)}
+    gone = f"{source}/41.png"
+    assert left[gone] == next(hit.score for hit in plain if hit.uri == gone)
 
 
 def measured(found: dict[str, dict[str, float]], answers: dict[str, str]) -> float:
