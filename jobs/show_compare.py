@@ -16,7 +16,8 @@ _STYLE = (
     "body{font:15px system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.25rem .7rem;text-align:left;"
     "border-bottom:1px solid #ddd;vertical-align:top}.bad{color:#a00}.good{color:#060}"
-    "td{overflow-wrap:anywhere}"
+    "td{overflow-wrap:anywhere}img{display:block}"
+    ".movers td{font-size:13px}.movers td:nth-child(2){min-width:11rem}.movers td:nth-child(n+5){min-width:15rem}"
 )
 
 
@@ -57,6 +58,8 @@ def page(found: Comparison) -> str:
         _bars([(f"{o.modality}, {o.old_width} to {o.new_width}", o.overlap) for o in found.overlaps]),
         "<h2>Golden queries: nDCG@10</h2>" if found.golden else "",
         _bars([(f"{s.space} at {s.width}", s.ndcg_at_10) for s in found.golden]),
+        "<h2>Golden queries: recall@10</h2>" if found.golden else "",
+        _bars([(f"{s.space} at {s.width}", s.recall_at_10) for s in found.golden]),
         "<h2>Vectors</h2>",
         _health(found.old),
         _health(found.new),
@@ -71,10 +74,8 @@ def page(found: Comparison) -> str:
         "<h2>Biggest movers</h2>",
         _movers(found.movers),
     ]
-    head = (
-        f"<!doctype html><meta charset=utf-8><title>{escape(found.new.space)}</title><style>{_STYLE}</style>"
-    )
-    return head + "\n".join(parts) + "\n"
+    title = f"<title>{escape(found.new.space)}</title><style>{_STYLE}</style>"
+    return f"<!doctype html><html lang=en><meta charset=utf-8>{title}" + "\n".join(parts) + "\n"
 
 
 def _movers(movers: Iterable[Mover]) -> str:
@@ -97,7 +98,8 @@ def _movers(movers: Iterable[Mover]) -> str:
         for m in shown
     )
     head = ("", "asset", "overlap", "preview", "nearest before", "nearest now")
-    return (f"<p>Below {escape(root)}</p>" if root else "") + _table(head, rows)
+    where = f"<p>Below {escape(root)}</p>" if root else ""
+    return f"{where}<div class=movers>{_table(head, rows)}</div>"
 
 
 class _Html(str):
