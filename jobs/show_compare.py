@@ -37,9 +37,21 @@ def show(found: Comparison, as_json: bool) -> None:
         f"recall@10 {score.recall_at_10:.3f}"
         for score in found.golden
     ]
+    lines += [f"  {line}" for line in _half_moved(found)]
     lines += [f"  not passed: {failure}" for failure in found.failures]
     lines.append("the gate refuses it" if found.failures else "the gate lets it pass")
     return console.print("\n".join(lines), soft_wrap=True)
+
+
+def _half_moved(found: Comparison) -> list[str]:
+    """How golden queries fare in the middle of the migration; the bridge is named where it helps."""
+    half = found.half_moved
+    if half is None:
+        return []
+    lines = [f"golden queries with half moved, search --spaces: nDCG@10 {half.calibrated:.3f}"]
+    if half.bridge_helps:
+        lines.append(f"with --bridge it is {half.bridged:.3f}")
+    return lines
 
 
 def page(found: Comparison) -> str:
@@ -60,6 +72,7 @@ def page(found: Comparison) -> str:
         _bars([(f"{s.space} at {s.width}", s.ndcg_at_10) for s in found.golden]),
         "<h2>Golden queries: recall@10</h2>" if found.golden else "",
         _bars([(f"{s.space} at {s.width}", s.recall_at_10) for s in found.golden]),
+        "".join(f"<p>{escape(line)}</p>" for line in _half_moved(found)),
         "<h2>Vectors</h2>",
         _health(found.old),
         _health(found.new),

@@ -14,8 +14,8 @@ import polars as pl
 from operators.lake.files import find
 from operators.lake.log import CatalogLog
 from operators.model.contract import ModelSpec
-from pipelines.golden import golden_scores
-from pipelines.query import any_of
+from pipelines.golden import golden_scores, half_moved
+from pipelines.query import Searcher, any_of
 from pipelines.reader import LakeReader
 from pipelines.spaces import coverage
 from pipelines.thumbnails import thumbnails
@@ -90,7 +90,9 @@ def compare(
     samples = {space: _sample(reader, corpus, space, uris) for space in (old, new)}
     overlaps, movers = _neighbours(samples[old], samples[new])
     pictures = thumbnails(reader, corpus, old, [mover.uri for mover in movers])
-    scores = golden_scores(reader, corpus, (old, new), golden, specs or {}) if golden else ()
+    searchers = (
+        [Searcher(reader, corpus, (specs or {})[space], space) for space in (old, new)] if golden else []
+    )
     comparison = Comparison(
         lake=reader.layout.lake,
         corpus=corpus,
@@ -101,7 +103,8 @@ def compare(
         coverage=coverage(reader, corpus, new).share,
         coverage_by_modality=_by_modality(reader, corpus, old, new),
         overlaps=overlaps,
-        golden=scores,
+        golden=golden_scores(searchers, golden),
+        half_moved=half_moved(searchers[0], searchers[1], golden, seed) if searchers else None,
         movers=tuple(_with_picture(mover, pictures.get(mover.uri)) for mover in movers),
         gate=gate,
         failures=(),

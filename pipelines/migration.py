@@ -15,24 +15,23 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pipelines.bridged import BridgedHalf
 from pipelines.calibration import LEAST, Calibration
 from pipelines.query import Hit, Query, Searcher, any_of
 from pipelines.reader import LakeReader
 from pipelines.rerank import Reranker
+from pipelines.sample import ALL, Sample
 from pipelines.spaces import IDENTITY
 from schemas.errors import UsageError
-from schemas.space import embedding_column
 from schemas.tables import EMBEDDED
 
 _SAMPLE = 500
 """Assets of each modality."""
-_FIRST = 8
-"""Segments of an asset in the sample, at most: one book must not be all of it."""
+_CANDIDATES = 100
+"""Of each model's query, for a bridge."""
 _FEW = 2_000
 """So many assets are named in a filter; more are left out of what is found."""
-_ALL = ""
 Vector = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +60,26 @@ class Halves:
         left, stale = (one.join(held, on="uri", how="anti") for one in (ours, theirs))
         return cls(*(one.select("uri", "modality") for one in (held, left, stale)))
 
+    def as_at_half(self, seed: int) -> Halves:
+        """As if of what is held now a seeded half had not moved yet."""
+        order = self.held.sort("uri").sample(fraction=1.0, shuffle=True, seed=seed)
+        moved, back = order[: order.height // 2], order[order.height // 2 :]
+        return Halves(moved, back, pl.concat([self.stale, back]))
+
 
 class MigrationSearcher:
     """Both models, loaded once for many queries over both spaces."""
 
     def __init__(
-        self, reader: LakeReader, old: Searcher, new: Searcher, *, allow: tuple[str, ...] = (), seed: int = 0
+        self,
+        reader: LakeReader,
+        old: Searcher,
+        new: Searcher,
+        *,
+        allow: tuple[str, ...] = (),
+        bridge: bool = False,
+        halves: Halves | None = None,
+        seed: int = 0,
     ) -> None:
         """Find out what is where.
 
@@ -75,17 +88,23 @@ class MigrationSearcher:
             old: searches the space that is being left.
             new: searches the space that is being built.
             allow: further roots that manifests and documents may read, for a query that ranks again.
+            bridge: whether what is left is searched by the new model's queries, too, over a linear bridge.
+            halves: what is where, if not as the lake says.
             seed: of the sample that calibrates.
 
         Raises:
-            UsageError: both are the same space.
+            UsageError: both are the same space; or there is to be a bridge and they were not cut by one recipe.
         """
         if old.space.id == new.space.id:
             raise UsageError(f"--spaces wants two spaces, and both are {old.space.id}")
+        if bridge and old.space.recipe != new.space.recipe:
+            raise UsageError("--bridge wants two spaces that were cut by the same recipe")
         self.reader, self.old, self.new, self.seed = reader, old, new, seed
-        self.halves = Halves.of(reader, old.corpus, old.space.id, new.space.id)
+        self.halves = halves or Halves.of(reader, old.corpus, old.space.id, new.space.id)
+        self._bridged = bridge
+        self._bridges: dict[int, BridgedHalf] = {}
         self._rerank = Reranker(reader, old, new, allow)
-        self._samples: dict[tuple[str, int], dict[str, Matrix]] = {}
+        self._samples: dict[tuple[str, int], Sample] = {}
 
     def search(self, query: Query, rerank: int = 0) -> list[Hit]:
         """The best segments, best first; scores are on the new space's scale.
@@ -104,10 +123,13 @@ class MigrationSearcher:
             return self._in_new(self.new.embed(query.parts), query)
         before, after = self.old.embed(query.parts), self.new.embed(query.parts)
         maps = self._maps(before, after, query.width)
-        if _ALL not in maps:
+        if ALL not in maps:
             return self.old.nearest(before, query)
         more = replace(query, limit=max(query.limit, rerank))
-        found = [_mapped(hit, maps) for hit in self._in_old(before, more)]
+        if self._bridged:
+            found = self._over_the_bridge(before, after, more)
+        else:
+            found = [_mapped(hit, maps) for hit in self._in_old(before, more)]
         found.sort(key=_best)
         if rerank:
             found[:rerank] = self._rerank(found[:rerank], after, query.width)
@@ -119,43 +141,35 @@ class MigrationSearcher:
     def _in_old(self, vector: Vector, query: Query) -> list[Hit]:
         return _nearest(self.old, vector, query, self.halves.left["uri"], inside=True)
 
+    def _over_the_bridge(self, before: Vector, after: Vector, query: Query) -> list[Hit]:
+        """The nearest of the old half to either model's query."""
+        width = self.old.width(query.width)
+        if width not in self._bridges:
+            samples = (self._sample(one, query.width) for one in (self.old, self.new))
+            self._bridges[width] = BridgedHalf(self.reader, self.old, *samples)
+        half, more = self._bridges[width], replace(query, limit=max(query.limit, _CANDIDATES))
+        before, after = self.old.at(before, query.width), self.new.at(after, query.width)
+        hits = [*self._in_old(before, more), *self._in_old(half.asked(after), more)]
+        return half(list({(hit.uri, hit.row["ordinal"]): hit for hit in hits}.values()), before, after)
+
     def _maps(self, before: Vector, after: Vector, width: int | None) -> dict[str, Calibration]:
         """A map for each modality of which both spaces hold enough, and one for all of them."""
         if self.halves.held.height < LEAST:
             return {}
-        ours, theirs = (
-            {
-                kind: rows @ np.asarray(one.cut(vector, rows.shape[1]), np.float32)
-                for kind, rows in sample.items()
-            }
-            for one, vector, sample in (
-                (self.old, before, self._sample(self.old, width)),
-                (self.new, after, self._sample(self.new, width)),
-            )
-        )
+        ours, theirs = (self._sample(one, width) for one in (self.old, self.new))
+        before_cut, after_cut = self.old.at(before, width), self.new.at(after, width)
         maps = {}
-        for kind in ours.keys() & theirs.keys():
+        for kind in (ALL, *ours.kinds & theirs.kinds):
             with suppress(ValueError):  # a sample that cannot be mapped by
-                maps[kind] = Calibration.fit(ours[kind], theirs[kind])
+                maps[kind] = Calibration.fit(ours.of(kind) @ before_cut, theirs.of(kind) @ after_cut)
         return maps
 
-    def _sample(self, searcher: Searcher, width: int | None) -> dict[str, Matrix]:
-        """Vectors `[rows, width]` of the sampled assets' segments by modality, and of all."""
-        at = searcher.width(width)
-        key = (searcher.space.id, at)
+    def _sample(self, searcher: Searcher, width: int | None) -> Sample:
+        key = (searcher.space.id, searcher.width(width))
         if key not in self._samples:
-            self._samples[key] = self._read(searcher, at)
+            table = self.reader.segments(searcher.corpus, searcher.space.id)
+            self._samples[key] = Sample.read(table, self._sampled, key[1])
         return self._samples[key]
-
-    def _read(self, searcher: Searcher, width: int) -> dict[str, Matrix]:
-        column = embedding_column(width)
-        table = self.reader.segments(searcher.corpus, searcher.space.id)
-        chosen = f"{any_of(self._sampled)} AND ordinal < {_FIRST}"
-        rows = table.to_table(columns=["modality", column], filter=chosen)
-        flat = rows[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        vectors = np.asarray(flat.reshape(-1, width), np.float32)
-        kinds = np.array(rows["modality"].to_pylist(), str)
-        return {_ALL: vectors, **{kind: vectors[kinds == kind] for kind in np.unique(kinds).tolist()}}
 
     @cached_property
     def _sampled(self) -> list[str]:
@@ -181,7 +195,7 @@ def _nearest(searcher: Searcher, vector: Vector, query: Query, uris: pl.Series, 
 
 
 def _mapped(hit: Hit, maps: dict[str, Calibration]) -> Hit:
-    score = maps.get(hit.modality, maps[_ALL])([hit.score])
+    score = maps.get(hit.modality, maps[ALL])([hit.score])
     return replace(hit, score=float(score[0]))
 
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.decode.document import decode_document
-from operators.embed import widths
 from operators.model.contract import Engine, ModelSpec, Preparer
 from operators.model.registry import resolve
 from operators.storage import explain, explained, normalize
@@ -112,7 +111,7 @@ class Searcher:
         columns = [name for name in table.schema.names if not name.startswith("embedding_")]
         nearest = {
             "column": embedding_column(width),
-            "q": self.cut(vector, width),
+            "q": pa.array(self.at(vector, query.width).astype(self.space.vector_type)),
             "k": query.limit,
             "metric": "cosine",
         }
@@ -137,10 +136,10 @@ class Searcher:
             raise UsageError(f"width {width} is not in the lake; choose one of {known}")
         return width
 
-    def cut(self, vector: npt.NDArray[np.float32], width: int) -> pa.Array:
-        """A query's vector `[dim]` at a width of the space, as its column has them."""
-        made = widths(vector[None, :], self.space, np.array([True]))
-        return made[self.space.widths.index(width)][0].values
+    def at(self, vector: npt.NDArray[np.float32], width: int | None) -> npt.NDArray[np.float32]:
+        """A query's vector `[dim]` at a width of the space, `[width]`, a unit vector as its column has them."""
+        part = vector[: self.width(width)]
+        return np.asarray(part / max(float(np.linalg.norm(part)), 1e-12), np.float32)
 
     def _open(self, reference: str) -> BinaryIO:
         uri = normalize(reference)

@@ -55,8 +55,7 @@ class Reranker:
         inputs = list(self._inputs(hits))
         if not inputs:
             return list(hits)
-        dim = self._new.width(width)
-        query = np.asarray(self._new.cut(vector, dim), np.float32)
+        dim, query = self._new.width(width), self._new.at(vector, width)
         rows, tokens = [one[0] for _, one in inputs], [one[1] for _, one in inputs]
         cut = embed_in_batches(self._new.engine.embed, rows, tokens, _TOKEN_BUDGET)[:, :dim]
         scores = cut @ query / np.maximum(np.linalg.norm(cut, axis=1), 1e-12)

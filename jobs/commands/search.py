@@ -38,6 +38,10 @@ def search(
     rerank: Annotated[
         int, typer.Option(min=0, max=10_000, help="best hits of OLD to embed by NEW's model, with --spaces")
     ] = 0,
+    bridge: Annotated[
+        bool,
+        typer.Option(help="with --spaces, search OLD by NEW's query, too; `compare` says whether it helps"),
+    ] = False,
     allow: Allow = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,8 +62,8 @@ def search(
     name, _ = reader.corpus(corpus)
     query = Query(parts=parts, width=width, modality=modality, where=where, limit=limit)
     if spaces is None:
-        if rerank or new_model:
-            raise UsageError("--rerank and --new-model belong to --spaces OLD,NEW")
+        if rerank or new_model or bridge:
+            raise UsageError("--rerank, --bridge and --new-model belong to --spaces OLD,NEW")
         searcher = Searcher(reader, name, model_of(reader, name, model))
         return show_hits(searcher.search(query), as_json)
     named = [find_space(reader, name, one) for one in spaces.split(",")]
@@ -69,5 +73,5 @@ def search(
         Searcher(reader, name, model_of(reader, name, given, space), space)
         for space, given in zip(named, (model, new_model), strict=True)
     ]
-    both = MigrationSearcher(reader, *halves, allow=tuple(allow or ()))
+    both = MigrationSearcher(reader, *halves, allow=tuple(allow or ()), bridge=bridge)
     return show_hits(both.search(query, rerank), as_json)

@@ -7,12 +7,14 @@ old one, as `pipelines.migration` does it: the calibration is fitted for each qu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.bridge import LEAST, Bridge, joint
 from pipelines.calibration import Calibration
 from pipelines.evaluation.retrieval import Vectors, cosines, interval, ranked
 from pipelines.evaluation.sets import SETS, RetrievalSet, build
@@ -26,6 +28,7 @@ SAMPLE = 500
 RERANK = (20, 50)
 SEEDS = (0, 1, 2)
 FULL, OLD, NEW_HALF, FUSION, MERGED = "new, all moved", "old alone", "new alone", "rank fusion", "calibrated"
+BRIDGED = "calibrated, bridged"
 _RRF_K = 60
 Scores = npt.NDArray[np.float64]
 
@@ -93,7 +96,8 @@ def migrate(
         watch(name)
         task = build(name, data, 0, most)
         before, after = (
-            cosines(embed(task.queries, Role.QUERY), embed(task.gallery, Role.DOCUMENT)) for embed in systems
+            _Embedded(embed(task.queries, Role.QUERY), _unit(embed(task.gallery, Role.DOCUMENT)))
+            for embed in systems
         )
         lines += _lines(task, before, after, share, seeds, rerank)
     ways = list(dict.fromkeys(line.way for line in lines))
@@ -109,10 +113,22 @@ def migrate(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """A set in one space: `[queries, dim]` of any length, `[gallery, dim]` of length 1."""
+
+    queries: Vectors
+    gallery: Vectors
+
+    @property
+    def cosines(self) -> Vectors:
+        return cosines(self.queries, self.gallery)
+
+
 def _lines(
     task: RetrievalSet,
-    before: Vectors,
-    after: Vectors,
+    old: _Embedded,
+    new: _Embedded,
     share: float,
     seeds: Sequence[int],
     rerank: Sequence[int],
@@ -120,21 +136,43 @@ def _lines(
     found: dict[str, list[Scores]] = {}
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        order = rng.permutation(before.shape[1])
-        moved = np.zeros(before.shape[1], bool)
-        moved[order[: round(share * len(order))]] = True
-        for way, scores in ways(before, after, moved, rng, rerank).items():
-            found.setdefault(way, []).append(ranked(scores, task.relevant)["nDCG@10"])
-    for way, values in found.items():
-        score = interval(np.mean(values, axis=0))
+        moved = np.zeros(len(old.gallery), bool)
+        moved[rng.permutation(len(moved))[: round(share * len(moved))]] = True
+        sample = rng.permutation(np.flatnonzero(moved))[:SAMPLE]
+        before, after = old.cosines, new.cosines
+        scores = ways(before, after, moved, sample, rerank)
+        images = _images(old.gallery, new.gallery, sample)
+        if images is not None:
+            second = cosines(new.queries, images)
+            joined = [joint(b, s, b[sample], s[sample]) for b, s in zip(before, second, strict=True)]
+            mapped = [Calibration.fit(c[sample], a[sample])(c) for c, a in zip(joined, after, strict=True)]
+            scores[BRIDGED] = np.where(moved, after, np.stack(mapped))
+        for way, values in scores.items():
+            found.setdefault(way, []).append(ranked(values, task.relevant)["nDCG@10"])
+    for way, ndcgs in found.items():
+        score = interval(np.mean(ndcgs, axis=0))
         yield MigrationLine(task=task.name, way=way, ndcg_at_10=score.mean, low=score.low, high=score.high)
+
+
+def _images(old: Vectors, new: Vectors, sample: npt.NDArray[np.int64]) -> Vectors | None:
+    """The gallery of the old space carried over by a bridge; rows of the sample by one that did not see them."""
+    if len(sample) < LEAST:
+        return None
+    bridge, left_out = Bridge.between(old[sample], new[sample])
+    images = bridge.images(old)
+    images[sample] = left_out
+    return images
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def ways(
     before: Vectors,
     after: Vectors,
     moved: npt.NDArray[np.bool_],
-    rng: np.random.Generator,
+    sample: npt.NDArray[np.int64],
     rerank: Sequence[int] = RERANK,
 ) -> dict[str, Scores]:
     """Scores `[queries, gallery]` that each way ranks by.
@@ -143,11 +181,9 @@ def ways(
         before: cosines of the old model, `[queries, gallery]`.
         after: those of the new one.
         moved: which of the gallery have moved, `[gallery]`.
-        rng: draws the sample that calibrates.
+        sample: rows that have moved, and calibrate.
         rerank: as in `migrate`.
     """
-    held = np.flatnonzero(moved)
-    sample = rng.permutation(held)[:SAMPLE]
     mapped = np.stack([Calibration.fit(b[sample], a[sample])(b) for b, a in zip(before, after, strict=True)])
     merged = np.where(moved, after, mapped)
     found = {

@@ -12,8 +12,9 @@ from PIL import Image
 
 from pipelines import migration
 from pipelines.backfill import BackfillJob
+from pipelines.bridge import Bridge
 from pipelines.embed import EmbedJob
-from pipelines.migration import MigrationSearcher
+from pipelines.migration import Halves, MigrationSearcher
 from pipelines.query import Hit, Query, Searcher
 from pipelines.reader import LakeReader
 from schemas.catalog import Backfill
@@ -120,6 +121,43 @@ def test_embedded_again_the_best_of_the_old_space_have_the_scores_that_the_new_o
     final = {(h.uri, h.row["ordinal"]): h.score for h in searcher(live, beside).search(query)}
     assert len(found) == len(final) == 120
     assert all(h.score == pytest.approx(final[h.uri, h.row["ordinal"]], abs=1e-5) for h in found)
+
+
+def test_a_bridge_finds_every_row_once_and_what_has_moved_by_its_own_score(tmp_path: Path) -> None:
+    live, beside = moving(tmp_path, texts(160), 0.5)
+    plain = searcher(live, beside)
+    both = MigrationSearcher(plain.reader, plain.old, plain.new, bridge=True)
+    query = asked("w1 w2 w3", limit=500)
+    hits, others = both.search(query), plain.search(query)
+    keys = {(hit.uri, hit.row["ordinal"]): hit for hit in hits}
+    assert len(hits) == len(keys) == 320
+    assert keys.keys() == {(hit.uri, hit.row["ordinal"]) for hit in others}
+    for hit in others:
+        same = keys[hit.uri, hit.row["ordinal"]].score == hit.score
+        assert same == (hit.space == beside.space.id)
+    assert both.search(query) == hits
+    few = Halves(both.halves.held[:30], both.halves.left, both.halves.stale)
+    both = MigrationSearcher(plain.reader, plain.old, plain.new, bridge=True, halves=few)
+    with pytest.raises(UsageError, match="wants 100 segments that both spaces hold"):
+        both.search(query)
+
+
+def test_a_linear_relation_between_two_spaces_is_found_and_a_bridge_then_ranks_as_the_new_space_would(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(0)
+    old = rng.standard_normal((400, 24)).astype(np.float32)
+    old /= np.linalg.norm(old, axis=1, keepdims=True)
+    new = old @ rng.standard_normal((24, 16)).astype(np.float32)
+    new /= np.linalg.norm(new, axis=1, keepdims=True)
+    bridge, left_out = Bridge.between(old[:300], new[:300])
+    assert bridge.fit > 0.98
+    assert np.sum(left_out * new[:300], axis=1).mean() == pytest.approx(bridge.fit)
+    assert np.sum(bridge.images(old[300:]) * new[300:], axis=1).mean() > 0.98
+    nearest = np.argmax(old[300:] @ bridge.asked(new[350]))
+    assert np.argmax(new[300:] @ new[350]) == nearest == 50
+    unrelated, _ = Bridge.between(old[:300], np.roll(new[:300], 1, axis=0))
+    assert unrelated.fit < 0.5
 
 
 @pytest.mark.usefixtures("local_ray")
