@@ -29,7 +29,7 @@ _SAMPLE = 500
 """Assets of each modality."""
 _CANDIDATES = 100
 """Of each model's query, for a bridge."""
-_FEW = 2_000
+_FEW = 10_000
 """So many assets are named in a filter; more are left out of what is found."""
 Vector = npt.NDArray[np.float32]
 
