@@ -19,6 +19,7 @@ from jobs.commands import (
     sql,
     status,
     train,
+    widths,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "sql",
     "status",
     "train",
+    "widths",
 ]

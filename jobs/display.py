@@ -173,7 +173,9 @@ def _sum(counts: Counts) -> str:
 def show_hits(hits: list[Hit], as_json: bool) -> None:
     """A search's hits, best first."""
     if as_json:
-        return _print_json({"hits": [{"score": h.score, "where": h.where, **h.row} for h in hits]})
+        return _print_json(
+            {"hits": [{"score": h.score, "where": h.where, "space": h.space, **h.row} for h in hits]}
+        )
     table = Table(box=None, header_style="bold")
     for name in ("score", "modality", "asset", "where", "text"):
         table.add_column(name, justify="right" if name == "score" else "left", overflow="fold")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from schemas.compare import Comparison, SpaceSummary
+    from schemas.compare import Comparison, Mover, SpaceSummary
 
 _STYLE = (
     "body{font:15px system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.25rem .7rem;text-align:left;"
     "border-bottom:1px solid #ddd;vertical-align:top}.bad{color:#a00}.good{color:#060}"
-    "td{overflow-wrap:anywhere}"
+    "td{overflow-wrap:anywhere}img{display:block}"
+    ".movers td{font-size:13px}.movers td:nth-child(2){min-width:11rem}.movers td:nth-child(n+5){min-width:15rem}"
 )
 
 
@@ -35,9 +37,21 @@ def show(found: Comparison, as_json: bool) -> None:
         f"recall@10 {score.recall_at_10:.3f}"
         for score in found.golden
     ]
+    lines += [f"  {line}" for line in _half_moved(found)]
     lines += [f"  not passed: {failure}" for failure in found.failures]
     lines.append("the gate refuses it" if found.failures else "the gate lets it pass")
     return console.print("\n".join(lines), soft_wrap=True)
+
+
+def _half_moved(found: Comparison) -> list[str]:
+    """How golden queries fare in the middle of the migration; the bridge is named where it helps."""
+    half = found.half_moved
+    if half is None:
+        return []
+    lines = [f"golden queries with half moved, search --spaces: nDCG@10 {half.calibrated:.3f}"]
+    if half.bridge_helps:
+        lines.append(f"with --bridge it is {half.bridged:.3f}")
+    return lines
 
 
 def page(found: Comparison) -> str:
@@ -56,6 +70,9 @@ def page(found: Comparison) -> str:
         _bars([(f"{o.modality}, {o.old_width} to {o.new_width}", o.overlap) for o in found.overlaps]),
         "<h2>Golden queries: nDCG@10</h2>" if found.golden else "",
         _bars([(f"{s.space} at {s.width}", s.ndcg_at_10) for s in found.golden]),
+        "<h2>Golden queries: recall@10</h2>" if found.golden else "",
+        _bars([(f"{s.space} at {s.width}", s.recall_at_10) for s in found.golden]),
+        "".join(f"<p>{escape(line)}</p>" for line in _half_moved(found)),
         "<h2>Vectors</h2>",
         _health(found.old),
         _health(found.new),
@@ -68,24 +85,38 @@ def page(found: Comparison) -> str:
             ),
         ),
         "<h2>Biggest movers</h2>",
-        _table(
-            ("asset", "overlap", "preview", "nearest before", "nearest now"),
-            (
-                (
-                    m.uri,
-                    f"{m.overlap:.0%}",
-                    m.preview,
-                    "\n".join(m.old_neighbours),
-                    "\n".join(m.new_neighbours),
-                )
-                for m in found.movers
-            ),
-        ),
+        _movers(found.movers),
     ]
-    head = (
-        f"<!doctype html><meta charset=utf-8><title>{escape(found.new.space)}</title><style>{_STYLE}</style>"
+    title = f"<title>{escape(found.new.space)}</title><style>{_STYLE}</style>"
+    return f"<!doctype html><html lang=en><meta charset=utf-8>{title}" + "\n".join(parts) + "\n"
+
+
+def _movers(movers: Iterable[Mover]) -> str:
+    """Names in the columns of neighbours begin where those of all assets here part."""
+    shown = list(movers)
+    folders = [uri.split("/")[:-1] for m in shown for uri in (m.uri, *m.old_neighbours, *m.new_neighbours)]
+    common = [
+        names[0] for names in takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
+    ]
+    root = "/".join([*common, ""]) if common else ""
+    rows = (
+        (
+            _Html(f'<img alt="" src="data:image/jpeg;base64,{escape(m.thumbnail)}">' if m.thumbnail else ""),
+            m.uri.removeprefix(root),
+            f"{m.overlap:.0%}",
+            m.preview,
+            "\n".join(uri.removeprefix(root) for uri in m.old_neighbours),
+            "\n".join(uri.removeprefix(root) for uri in m.new_neighbours),
+        )
+        for m in shown
     )
-    return head + "\n".join(parts) + "\n"
+    head = ("", "asset", "overlap", "preview", "nearest before", "nearest now")
+    where = f"<p>Below {escape(root)}</p>" if root else ""
+    return f"{where}<div class=movers>{_table(head, rows)}</div>"
+
+
+class _Html(str):
+    """A cell that is HTML already."""
 
 
 def _health(one: SpaceSummary) -> str:
@@ -96,11 +127,12 @@ def _health(one: SpaceSummary) -> str:
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(cell)).replace(chr(10), '<br>')}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
+    body = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, _Html) else escape(str(value)).replace("\n", "<br>")
 
 
 def _bars(values: list[tuple[str, float]]) -> str:

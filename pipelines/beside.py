@@ -73,7 +73,7 @@ class Beside:
             skipped=order.is_null() | lost | forgotten,
             order=order.fill_null(0),
             failed=pl.DataFrame(pl.from_arrow(everything.select(["uri", "error_code"]))).drop_nulls(),
-            grants=_grants(assets, backfill.allow),
+            grants=grants_of(assets, backfill.allow),
         )
 
     def plan(self, assets: pa.Table, most: int | None, retry: bool) -> Plan:
@@ -162,8 +162,8 @@ def _inline(reader: LakeReader, assets: pa.Table, allow: tuple[str, ...]) -> tup
     return inline, joined["line"] & joined["inline"].is_null()
 
 
-def _grants(assets: pa.Table, allow: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """What each source may read: a folder is known by what was found below it."""
+def grants_of(assets: pa.Table, allow: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """What each source of assets may read: a folder is known by what was found below it."""
     rows = pl.DataFrame(pl.from_arrow(assets.select(["uri", "source"])))
     folders = set(rows.filter(pl.col("uri").str.starts_with(pl.col("source") + "/"))["source"].unique())
     return {

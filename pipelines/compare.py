@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,9 +14,11 @@ import polars as pl
 from operators.lake.files import find
 from operators.lake.log import CatalogLog
 from operators.model.contract import ModelSpec
-from pipelines.golden import golden_scores
+from pipelines.golden import golden_scores, half_moved
+from pipelines.query import Searcher, any_of
 from pipelines.reader import LakeReader
 from pipelines.spaces import coverage
+from pipelines.thumbnails import thumbnails
 from schemas.catalog import Compared, Verdict
 from schemas.compare import (
     Comparison,
@@ -86,7 +89,10 @@ def compare(
     uris = _common(reader, corpus, (old, new), sample, seed)
     samples = {space: _sample(reader, corpus, space, uris) for space in (old, new)}
     overlaps, movers = _neighbours(samples[old], samples[new])
-    scores = golden_scores(reader, corpus, (old, new), golden, specs or {}) if golden else ()
+    pictures = thumbnails(reader, corpus, old, [mover.uri for mover in movers])
+    searchers = (
+        [Searcher(reader, corpus, (specs or {})[space], space) for space in (old, new)] if golden else []
+    )
     comparison = Comparison(
         lake=reader.layout.lake,
         corpus=corpus,
@@ -97,8 +103,9 @@ def compare(
         coverage=coverage(reader, corpus, new).share,
         coverage_by_modality=_by_modality(reader, corpus, old, new),
         overlaps=overlaps,
-        golden=scores,
-        movers=movers,
+        golden=golden_scores(searchers, golden),
+        half_moved=half_moved(searchers[0], searchers[1], golden, seed) if searchers else None,
+        movers=tuple(_with_picture(mover, pictures.get(mover.uri)) for mover in movers),
         gate=gate,
         failures=(),
     )
@@ -124,17 +131,16 @@ def _common(reader: LakeReader, corpus: str, spaces: tuple[str, str], most: int,
 
 def _sample(reader: LakeReader, corpus: str, space: str, uris: list[str]) -> _Sample:
     """One vector an asset: two recipes cut it into other segments, so those cannot be compared one by one."""
-    card = reader.space(corpus, space).card
-    columns = ["uri", "modality", "ordinal", "text", *(embedding_column(w) for w in card.widths)]
-    quoted = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
-    table = reader.segments(corpus, space).to_table(columns=columns, filter=f"uri IN ({quoted})")
+    stored = reader.space(corpus, space).widths
+    columns = ["uri", "modality", "ordinal", "text", *(embedding_column(w) for w in stored)]
+    table = reader.segments(corpus, space).to_table(columns=columns, filter=any_of(uris))
     rows = pl.DataFrame(pl.from_arrow(table.select(["uri", "modality", "ordinal", "text"]))).with_row_index(
         "row"
     )
     first = rows.sort("uri", "ordinal").unique("uri", keep="first", maintain_order=True)
     owner = rows.join(first.with_row_index("asset").select("uri", "asset"), on="uri", maintain_order="left")
     vectors = {}
-    for width in card.widths:
+    for width in stored:
         flat = table[embedding_column(width)].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         sums = np.zeros((first.height, width), np.float32)
         np.add.at(sums, owner["asset"].to_numpy(), flat.astype(np.float32).reshape(-1, width))
@@ -208,6 +214,10 @@ def _neighbours(old: _Sample, new: _Sample) -> tuple[tuple[Overlap, ...], tuple[
     return tuple(overlaps), tuple(movers)
 
 
+def _with_picture(mover: Mover, jpeg: bytes | None) -> Mover:
+    return mover if jpeg is None else mover.model_copy(update={"thumbnail": b64encode(jpeg).decode()})
+
+
 def _summary(reader: LakeReader, corpus: str, space: str, sample: _Sample) -> SpaceSummary:
     made, table = reader.space(corpus, space), reader.segments(corpus, space)
     runs = [run for run in reader.runs(corpus) if run.space == space]
@@ -222,21 +232,19 @@ def _summary(reader: LakeReader, corpus: str, space: str, sample: _Sample) -> Sp
     return SpaceSummary(
         space=space,
         model=made.card.model_id,
-        widths=made.card.widths,
+        widths=made.widths,
         segments=table.count_rows(),
         version=state.version,
         cost=cost,
         health=tuple(
-            health(sample.vectors[w], _segments(reader, corpus, space, w, sample.uris))
-            for w in made.card.widths
+            health(sample.vectors[w], _segments(reader, corpus, space, w, sample.uris)) for w in made.widths
         ),
     )
 
 
 def _segments(reader: LakeReader, corpus: str, space: str, width: int, uris: list[str]) -> Matrix:
-    quoted = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
     name = embedding_column(width)
-    column = reader.segments(corpus, space).to_table(columns=[name], filter=f"uri IN ({quoted})")[name]
+    column = reader.segments(corpus, space).to_table(columns=[name], filter=any_of(uris))[name]
     flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return np.asarray(flat.reshape(-1, width), np.float32)
 

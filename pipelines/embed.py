@@ -188,7 +188,7 @@ class Run:
             return Ran(), resumed
         flow = Dataflow(
             read=job.reader(self.grants),
-            space=job.space,
+            space=self.ledger.stored(),
             stage=StageRows(
                 table=self.ledger.space_table,
                 receipts=receipts,

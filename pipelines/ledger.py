@@ -90,6 +90,10 @@ class Ledger:
         """The space's Arrow schema as it is in the lake, the user's columns included."""
         return self.space_table.open(self.space_version).schema
 
+    def stored(self) -> Space:
+        """The space with the widths that its table has now."""
+        return Space.of(self.schema())
+
     def receipts(self, run_id: str) -> Receipts:
         """The receipts of a run."""
         return Receipts(self.log.layout.receipts(self.corpus, run_id), self.log.storage)

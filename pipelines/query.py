@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from operators.decode.document import decode_document
-from operators.embed import widths
 from operators.model.contract import Engine, ModelSpec, Preparer
 from operators.model.registry import resolve
 from operators.storage import explain, explained, normalize
@@ -27,7 +27,7 @@ _FILTER_MARKS = ("Invalid user input", "filter expression")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One segment that a search found; `score` is the cosine with the query."""
+    """One segment that a search found in a space; `score` is the cosine with the query."""
 
     uri: str
     modality: str
@@ -35,6 +35,7 @@ class Hit:
     where: str
     text: str | None
     row: dict[str, Any]
+    space: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ class Searcher:
         self.corpus, _ = reader.corpus(corpus)
         self.space = reader.space(self.corpus, space)
         check_model(self.space, spec, self.corpus)
+        self.spec = spec
         self.preparer: Preparer = spec.preparer(Role.QUERY)
         self.engine: Engine = spec.load()
 
@@ -100,27 +102,44 @@ class Searcher:
             UsageError: an unknown width, or a filter that is not SQL over the table's columns.
             LakeError: the lake cannot be read.
         """
-        width = query.width or self.space.card.dim
-        if width not in self.space.card.widths:
-            known = ", ".join(map(str, self.space.card.widths))
-            raise UsageError(f"width {width} is not in the lake; choose one of {known}")
-        vector = self.embed(query.parts)[None, :]
-        cut = widths(vector, self.space, np.array([True]))[self.space.card.widths.index(width)]
+        return self.nearest(self.embed(query.parts), query)
+
+    def nearest(self, vector: npt.NDArray[np.float32], query: Query, further: str | None = None) -> list[Hit]:
+        """As `search`, for a vector `[dim]` that `embed` returned; `further` is one more filter."""
+        width = self.width(query.width)
         table = self.reader.segments(self.corpus, self.space.id)
         columns = [name for name in table.schema.names if not name.startswith("embedding_")]
         nearest = {
             "column": embedding_column(width),
-            "q": cut[0].values,
+            "q": pa.array(self.at(vector, query.width).astype(self.space.vector_type)),
             "k": query.limit,
             "metric": "cosine",
         }
+        filters = " AND ".join(f for f in (_filter(query), further) if f) or None
         try:
             found = table.to_table(
-                columns=[*columns, "_distance"], nearest=nearest, filter=_filter(query), prefilter=True
+                columns=[*columns, "_distance"], nearest=nearest, filter=filters, prefilter=True
             )
         except (ValueError, OSError) as error:
             raise self._refusal(query, error) from error
-        return [_hit(row) for row in found.to_pylist()]
+        return [_hit(row, self.space.id) for row in found.to_pylist()]
+
+    def width(self, asked: int | None) -> int:
+        """The width that is asked for, the full one when None.
+
+        Raises:
+            UsageError: the space does not have it.
+        """
+        width = asked or self.space.card.dim
+        if width not in self.space.widths:
+            known = ", ".join(map(str, self.space.widths))
+            raise UsageError(f"width {width} is not in the lake; choose one of {known}")
+        return width
+
+    def at(self, vector: npt.NDArray[np.float32], width: int | None) -> npt.NDArray[np.float32]:
+        """A query's vector `[dim]` at a width of the space, `[width]`, a unit vector as its column has them."""
+        part = vector[: self.width(width)]
+        return np.asarray(part / max(float(np.linalg.norm(part)), 1e-12), np.float32)
 
     def _open(self, reference: str) -> BinaryIO:
         uri = normalize(reference)
@@ -135,13 +154,15 @@ class Searcher:
 
 
 def model_of(reader: LakeReader, corpus: str, named: str | None, space: str | None = None) -> ModelSpec:
-    """The spec of the model that a query names, else of the one that made the corpus.
+    """The spec of the model that a query names, else of the one that made the space, or is making it.
 
     Raises:
         ModelError: it cannot be found; a corpus knows a local model's name but not its folder.
     """
-    if named is not None:
-        return resolve(named)
+    entry = reader.catalog.corpora[corpus]
+    backfill = entry.spaces[space or entry.live].backfill
+    if named is not None or backfill is not None:
+        return resolve(named or str(backfill and backfill.model))
     made_by = reader.space(corpus, space).card.model_id
     try:
         return resolve(made_by)
@@ -172,6 +193,11 @@ def check_model(space: Space, spec: ModelSpec, corpus: str) -> None:
         )
 
 
+def any_of(uris: Iterable[str]) -> str:
+    """A filter of rows by their assets."""
+    return "uri IN (" + ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris) + ")"
+
+
 def _document_part(kind: str, value: str) -> dict[str, str]:
     return {"type": "text", "text": value} if kind == "text" else {"type": kind, "uri": value}
 
@@ -187,9 +213,9 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()).split(", /", 1)[0].split(" rust/", 1)[0][:300]
 
 
-def _hit(row: dict[str, Any]) -> Hit:
+def _hit(row: dict[str, Any], space: str) -> Hit:
     score = 1.0 - row.pop("_distance")
-    return Hit(row["uri"], row["modality"], score, locate(row), row["text"], row)
+    return Hit(row["uri"], row["modality"], score, locate(row), row["text"], row, space)
 
 
 def locate(row: dict[str, Any]) -> str:

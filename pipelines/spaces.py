@@ -18,7 +18,8 @@ from schemas.catalog import Corpus, Dropped, Promoted, RolledBack, SpaceState, V
 from schemas.errors import GateError, LakeError, UsageError
 from schemas.tables import EMBEDDED, METADATA_DIGEST, QUARANTINED
 
-_IDENTITY = ("uri", "size", "etag", METADATA_DIGEST)
+IDENTITY = ("uri", "size", "etag", METADATA_DIGEST)
+"""Columns of `assets` by which an asset is the same, as it is now, in two spaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def space_status(reader: LakeReader, corpus: str, space: str) -> SpaceStatus:
         space=space,
         model=made.card.model_id,
         live=space == entry.live,
-        widths=made.card.widths,
+        widths=made.widths,
         vector_type=made.vector_type,
         recipe=made.recipe.digest[:12],
         version=state.version,
@@ -111,13 +112,13 @@ def coverage(reader: LakeReader, corpus: str, space: str) -> Coverage:
 
     What the live space could not embed is no loss, whatever the other one says of it.
     """
-    columns = [*_IDENTITY, "status"]
+    columns = [*IDENTITY, "status"]
     live = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=columns)))
     wanted = live.filter(pl.col("status") == EMBEDDED)
     if space == reader.catalog.corpora[corpus].live:
         return Coverage(wanted.height, wanted.height)
     other = pl.DataFrame(pl.from_arrow(reader.assets(corpus, space).to_table(columns=columns)))
-    held_too = wanted.join(other, on=_IDENTITY, how="semi", nulls_equal=True)
+    held_too = wanted.join(other, on=IDENTITY, how="semi", nulls_equal=True)
     return Coverage(wanted.height, held_too.height)
 
 

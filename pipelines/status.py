@@ -61,7 +61,7 @@ def _corpus(reader: LakeReader, name: str) -> CorpusStatus:
         corpus=name,
         space=space.id,
         model=space.card.model_id,
-        widths=space.card.widths,
+        widths=space.widths,
         version=entry.now.version,
         published_at=entry.published_at,
         assets=assets.height,

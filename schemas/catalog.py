@@ -182,6 +182,20 @@ class Published(_OfSpace):
         return self._corpus(old, self._state(old).model_copy(update=update))
 
 
+class Resized(_OfSpace):
+    """Width columns of a space were dropped, or added from the full one; `widths` are those that it has now.
+
+    A run that died before staged rows of other columns, so it starts anew.
+    """
+
+    kind: Literal["resized"] = "resized"
+    widths: tuple[int, ...]
+
+    def apply(self, old: Corpus | None, number: int) -> Corpus:
+        """The corpus after entry `number`."""
+        return self._corpus(old, self._state(old).model_copy(update={"revision": number}))
+
+
 class _OfTables(Frozen):
     """A change of the tables of every space."""
 
@@ -301,7 +315,7 @@ def _there(old: Corpus | None, name: str) -> Corpus:
 
 
 Change = Annotated[
-    Opened | Published | Maintained | Erased | Promoted | RolledBack | Dropped | Compared,
+    Opened | Published | Resized | Maintained | Erased | Promoted | RolledBack | Dropped | Compared,
     Field(discriminator="kind"),
 ]
 """The closed union of what can happen to a lake; each knows the corpus after it."""

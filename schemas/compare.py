@@ -82,11 +82,28 @@ class GoldenScore(Frozen):
     recall_at_10: float
 
 
+class HalfMoved(Frozen):
+    """nDCG@10 of the golden queries in both spaces at once, as if half of what both hold were only in the old one.
+
+    `bridged` is that with `--bridge`; None where two recipes have cut the spaces.
+    """
+
+    calibrated: float
+    bridged: float | None
+
+    @property
+    def bridge_helps(self) -> bool:
+        """Whether `search --spaces` should be given `--bridge`."""
+        return self.bridged is not None and self.bridged > self.calibrated
+
+
 class Mover(Frozen):
-    """An asset whose neighbourhood changed most. Previews are the first words of its text."""
+    """An asset whose neighbourhood changed most. Its `preview` are the first words of its text; `thumbnail` is a JPEG
+    in base64 of what shows something and can be read."""
 
     uri: str
     preview: str
+    thumbnail: str | None = None
     overlap: float
     old_neighbours: tuple[str, ...]
     new_neighbours: tuple[str, ...]
@@ -126,6 +143,7 @@ class Comparison(Frozen):
     coverage_by_modality: tuple[ModalityCoverage, ...]
     overlaps: tuple[Overlap, ...]
     golden: tuple[GoldenScore, ...]
+    half_moved: HalfMoved | None
     movers: tuple[Mover, ...]
     gate: Gate
     failures: tuple[str, ...]

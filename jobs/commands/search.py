@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Corpus, Lake, Model, app
+from jobs.app import Allow, AsJson, Corpus, Lake, Model, app
 from schemas.card import Modality
 from schemas.config import Config
 from schemas.errors import UsageError
@@ -26,13 +26,32 @@ def search(
     modality: Annotated[Modality | None, typer.Option(help="only segments of this modality")] = None,
     where: Annotated[str | None, typer.Option(help="SQL over the table's columns")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="hits")] = 10,
+    spaces: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OLD,NEW", help="search both spaces of a migration, as one: names, or beginnings"
+        ),
+    ] = None,
+    new_model: Annotated[
+        str | None, typer.Option(help="folder of NEW's model, when it is a local one; --model is OLD's")
+    ] = None,
+    rerank: Annotated[
+        int, typer.Option(min=0, max=10_000, help="best hits of OLD to embed by NEW's model, with --spaces")
+    ] = 0,
+    bridge: Annotated[
+        bool,
+        typer.Option(help="with --spaces, search OLD by NEW's query, too; `compare` says whether it helps"),
+    ] = False,
+    allow: Allow = None,
     as_json: AsJson = False,
 ) -> None:
     """Find segments by words, images, sounds and videos, alone or fused into one query."""
     from jobs.display import show_hits
     from operators.storage import Storage
+    from pipelines.migration import MigrationSearcher
     from pipelines.query import Query, Searcher, model_of
     from pipelines.reader import LakeReader
+    from pipelines.spaces import find_space
 
     given = {"text": [text] if text else [], "image": image, "audio": audio, "video": video}
     parts = tuple((kind, value) for kind, values in given.items() for value in values or ())
@@ -41,6 +60,18 @@ def search(
     config: Config = context.obj
     reader = LakeReader.open(lake, Storage(config.storage))
     name, _ = reader.corpus(corpus)
-    spec = model_of(reader, name, model)
     query = Query(parts=parts, width=width, modality=modality, where=where, limit=limit)
-    show_hits(Searcher(reader, name, spec).search(query), as_json)
+    if spaces is None:
+        if rerank or new_model or bridge:
+            raise UsageError("--rerank, --bridge and --new-model belong to --spaces OLD,NEW")
+        searcher = Searcher(reader, name, model_of(reader, name, model))
+        return show_hits(searcher.search(query), as_json)
+    named = [find_space(reader, name, one) for one in spaces.split(",")]
+    if len(named) != 2:
+        raise UsageError(f"--spaces wants OLD,NEW: two spaces, not {len(named)}")
+    halves = [
+        Searcher(reader, name, model_of(reader, name, given, space), space)
+        for space, given in zip(named, (model, new_model), strict=True)
+    ]
+    both = MigrationSearcher(reader, *halves, allow=tuple(allow or ()), bridge=bridge)
+    return show_hits(both.search(query, rerank), as_json)

@@ -34,7 +34,7 @@ def compact(table: Table, base: int) -> int:
         head.optimize.optimize_indices()
         head = table.open()
     _rewrite(table, head, options)
-    return _alone(table, started)
+    return alone(table, started)
 
 
 def rewrite(table: Table, head: lance.LanceDataset, fragments: set[int]) -> int:
@@ -51,7 +51,7 @@ def rewrite(table: Table, head: lance.LanceDataset, fragments: set[int]) -> int:
     }
     _rewrite(table, head, options)
     rebuild_indices(table)
-    return _alone(table, int(head.version))
+    return alone(table, int(head.version))
 
 
 def rebuild_indices(table: Table) -> None:
@@ -88,7 +88,7 @@ def _indexed(dataset: lance.LanceDataset) -> bool:
     return all(index.num_rows_indexed >= rows for index in dataset.describe_indices())
 
 
-def _alone(table: Table, base: int) -> int:
+def alone(table: Table, base: int) -> int:
     """The newest version, if no run has committed since `base`: Lance rebases a compaction onto it, unasked."""
     version = int(table.open().version)
     if table.runs_between(base, version):

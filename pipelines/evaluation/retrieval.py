@@ -60,13 +60,24 @@ def per_query(
     queries: Vectors, gallery: Vectors, relevant: Sequence[set[int]]
 ) -> dict[Measure, npt.NDArray[np.float64]]:
     """Each measure for each query, in the queries' order: float64 `[queries]`."""
-    similarity = _unit(queries) @ _unit(gallery).T
+    return ranked(cosines(queries, gallery), relevant)
+
+
+def cosines(queries: Vectors, gallery: Vectors) -> Vectors:
+    """Of vectors of any length: float32 `[queries, gallery]`."""
+    return np.asarray(_unit(queries) @ _unit(gallery).T, np.float32)
+
+
+def ranked(
+    similarity: npt.NDArray[np.floating[Any]], relevant: Sequence[set[int]]
+) -> dict[Measure, npt.NDArray[np.float64]]:
+    """As `per_query`, of scores `[queries, gallery]`; equal ones are ranked in the gallery's order."""
     depth = min(_DEPTH, similarity.shape[1])
     top = np.argsort(-similarity, axis=1, kind="stable")[:, :depth]
     run = {str(q): {str(d): float(similarity[q, d]) for d in row} for q, row in enumerate(top)}
     qrels = {str(q): {str(d): 1 for d in rows} for q, rows in enumerate(relevant)}
     names = {str(measure): name for name, measure in MEASURES.items()}
-    values = {name: np.zeros(len(queries)) for name in MEASURES}
+    values = {name: np.zeros(len(similarity)) for name in MEASURES}
     for metric in ir_measures.iter_calc(list(MEASURES.values()), qrels, run):
         values[names[str(metric.measure)]][int(metric.query_id)] = metric.value
     return values

@@ -315,14 +315,16 @@ SURFACE = {
                          "--recipe", "--since-run", "--stage", "--uri", "--vectors"],
     "quarantine show": ["--corpus", "--json", "--lake"],
     "rollback": ["--corpus", "--json", "--lake"],
-    "search": ["--audio", "--corpus", "--image", "--json", "--lake", "--limit", "--modality", "--model", "--video",
-               "--where", "--width"],
+    "search": ["--allow", "--audio", "--bridge", "--corpus", "--image", "--json", "--lake", "--limit", "--modality",
+               "--model", "--new-model", "--rerank", "--spaces", "--video", "--where", "--width"],
     "spaces drop": ["--corpus", "--json", "--lake", "--wait-minutes", "--yes"],
     "spaces list": ["--corpus", "--json", "--lake"],
     "spaces show": ["--corpus", "--json", "--lake"],
     "sql": ["--json", "--lake"],
     "status": ["--json", "--lake"],
     "train": ["--data", "--device", "--json", "--recipe", "--resume", "--threads", "--to"],
+    "widths": ["--add", "--corpus", "--drop", "--json", "--k", "--lake", "--look", "--queries", "--sample", "--seed",
+               "--space", "--wait-minutes", "--yes"],
 }  # fmt: skip
 
 

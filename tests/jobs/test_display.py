@@ -28,7 +28,7 @@ SHOWN = ("[/x]", "[red]in red[/red]", "[31mred", "]0;title", "a b", "gnp.exe")
 
 
 def hit(text: str, score: float = 0.5) -> Hit:
-    return Hit(text, "text", score, "p. 1", text, {"uri": text, "text": text, "weight": float("inf")})
+    return Hit(text, "text", score, "p. 1", text, {"uri": text, "text": text, "weight": float("inf")}, "s")
 
 
 def report(lake: str, corpus: str = "demo") -> RunReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,14 @@ from pipelines.spaces import promote
 from schemas.catalog import Backfill
 from schemas.compare import Comparison, Gate, Golden
 from schemas.errors import GateError, UsageError
+from schemas.recipe import Recipe
+from schemas.space import Space
 from tests.models.hashed import HashSpec
 from tests.models.salted import SaltedSpec
 from tests.pipelines.wear import CORPUS, SPACE, SPEC, Worn
 
 NEW = SaltedSpec("new")
+NEW_ID = Space(card=NEW.card, recipe=Recipe()).id
 TEXTS = {f"s/{n}.txt": f"word{n} group{n // 4} <b>mark</b>" for n in range(24)}
 GOLDEN = [Golden(query=f"word{n} group{n // 4}", expected=(f"s/{n}.txt",)) for n in range(0, 24, 3)]
 
@@ -63,6 +67,22 @@ def test_a_space_that_lacks_assets_or_searches_worse_is_refused(tmp_path: Path) 
         compared(worn, SPACE.id)
 
 
+def test_golden_queries_say_how_search_fares_half_way_and_whether_a_bridge_helps(tmp_path: Path) -> None:
+    texts = {f"s/{n}.txt": f"word{n} group{n // 4}" for n in range(220)}
+    worn, new = Worn(str(tmp_path / "lake"), batch=1000), NEW_ID
+    worn.night(texts)
+    replace(worn, spec=NEW, backfill=Backfill(model="new")).night(texts)
+    golden = [Golden(query=f"word{n}", expected=(f"s/{n}.txt",)) for n in range(0, 220, 20)]
+    found = compared(worn, new, golden=golden, specs={SPACE.id: SPEC, new: NEW})
+    half = found.half_moved
+    assert half is not None
+    assert half.bridged is not None
+    (alone,) = (s.ndcg_at_10 for s in found.golden if (s.space, s.width) == (new, NEW.card.dim))
+    assert 0.4 * alone < half.calibrated <= 1
+    assert half.bridge_helps == (half.bridged > half.calibrated)
+    assert ("--bridge" in page(found)) == half.bridge_helps
+
+
 def test_collapsed_repeated_and_broken_vectors_are_seen() -> None:
     rng = np.random.default_rng(0)
     good = rng.standard_normal((200, 16)).astype(np.float32)
@@ -89,6 +109,6 @@ def test_the_page_escapes_what_the_lake_holds_and_needs_nothing_else(tmp_path: P
     html = page(compared(worn, new))
     assert "&lt;b&gt;mark" in html
     assert "<b>mark" not in html
-    assert "src=" not in html
+    assert html.count("src=") == html.count('src="data:image/jpeg;base64,')
     assert "href=" not in html
     assert "<svg" in html

@@ -57,6 +57,7 @@ class Worn:
     storage: Storage = Storage()
     spec: HashSpec = SPEC
     backfill: Backfill | None = None
+    batch: int = BATCH
 
     @property
     def space(self) -> Space:
@@ -82,8 +83,8 @@ class Worn:
             if r["segment_id"] not in known
         ]
         stage = StageRows(table=ledger.space_table, receipts=receipts, schema=ledger.schema(), run_id=run_id)
-        for start in range(0, len(rows), BATCH):
-            stage(_embedded(rows[start : start + BATCH], self.spec))
+        for start in range(0, len(rows), self.batch):
+            stage(_embedded(rows[start : start + self.batch], self.spec, ledger.stored()))
             if dies == "staging":
                 return 0
         if dies == "staged":
@@ -158,8 +159,7 @@ def _rows(uri: str, text: str) -> list[dict[str, Any]]:
     return [*segments, {**own, **ended}]
 
 
-def _embedded(rows: list[dict[str, Any]], spec: HashSpec) -> pa.Table:
-    space = Space(card=spec.card, recipe=Recipe())
+def _embedded(rows: list[dict[str, Any]], spec: HashSpec, space: Space) -> pa.Table:
     table = pa.table(
         {f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in PREPARED if f.name != "parts"}
     )
