@@ -92,6 +92,8 @@ class Carrier:
         own = ("uri", "source", "container", "size", "etag", "mtime", METADATA_DIGEST)
         rows = pl.DataFrame(pl.from_arrow(listing.select(own))).with_row_index("row")
         kept = [name for name in ASSETS.names if name not in (*own, "run_id")]
+        # A donor that could not be read lately says so in its own row.
+        known = known.with_columns(error_stage=None, error_code=None, error_detail=None)
         donor = pairs.join(known.select(pl.col("uri").alias("donor"), *kept), on="donor", how="left")
         return rows.join(donor, on="row").select(_OUTCOMES.names).to_arrow().cast(_OUTCOMES)
 

@@ -56,7 +56,9 @@ ASSETS = pa.schema(
 )
 """One row per source object, and per member of one that is an archive: what became of it. `status` is `embedded`,
 `quarantined` or, of an archive, `expanded`; a member's `container` is the URI of the object that it lies in, at any
-depth, and its etag is that object's. `metadata_digest` tells whether a manifest has other values for it by now."""
+depth, and its etag is that object's. An `embedded` or `expanded` row with an `error_code` is of an earlier run, as
+its vectors are: the last attempt failed for a reason outside the object's bytes. `metadata_digest` tells whether a
+manifest has other values for it by now."""
 
 EMBEDDED = "embedded"
 QUARANTINED = "quarantined"
