@@ -28,10 +28,16 @@ STAGED_COLUMN = "staged"
 """Optional on listing rows: ids of the asset's segments that an earlier attempt of the run has staged."""
 
 DONORS_COLUMN = "donors"
-"""Optional on listing rows: content hashes of embedded assets of the same size and suffix. An object that has one
-of them is not embedded again: it takes the donor's vectors."""
+"""Optional on listing rows: content hashes of embedded assets that it may be a copy of, each with its name's suffix
+behind it. An object with such a hash and suffix is not embedded again: it takes the donor's vectors."""
+
+NAME_SUFFIX = r"\.[^./]*?(?:\.(?:gz|gzip|bz2|xz|zst|zstd))?$"
+"""What in a lower-case name decides, beside the bytes, how an asset is read; of a packed file the inner one too."""
 
 METADATA_DIGEST = "metadata_digest"
+
+MEMBER_MARK = "!/"
+"""Between the URI of an archive and the name of what lies in it."""
 
 ASSETS = pa.schema(
     [
