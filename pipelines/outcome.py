@@ -173,10 +173,13 @@ class Outcome:
     def check_deletions(self, policy: Policy) -> None:
         """Refuse to empty a corpus because its source looks empty, such as a folder that is not mounted.
 
+        Once the receipts are in, what an archive does not hold any more counts too.
+
         Raises:
             CoverageError: more than the policy's share of the assets would go.
         """
-        gone, corpus = len(self.plan.deleted), self.plan.corpus
+        stay = pl.concat([self.assets["uri"], self.moved["uri"], pl.Series(self.plan.updates["uri"])])
+        gone, corpus = len(set(self.replaced) - set(stay)), self.plan.corpus
         if gone > _FEW and gone > policy.max_deleted * corpus:
             raise CoverageError(
                 f"{gone} of the corpus' {corpus} assets are no longer in their sources, more than --max-deleted "

@@ -194,13 +194,36 @@ def test_an_archive_that_moves_takes_its_vectors_along(corpus: Corpus) -> None:
     ]
 
 
+def test_the_same_bytes_under_another_suffix_are_read_as_what_they_are_now(tmp_path: Path) -> None:
+    corpus = Corpus(str(tmp_path / "place"), tmp_path / "ledger")
+    body = b"# One\n\nsome words\n\n# Two\n\nother words\n"
+    corpus.put("a.txt", body)
+    corpus.put("z.zip", make_zip({"a.txt": body}))
+    corpus.night()
+    corpus.put("b.md", body)
+    corpus.put("z.zip", make_zip({"b.md": body}))
+    report, _ = corpus.night()
+    assert (report.counts.moved, report.counts.embedded) == (0, 2)
+    corpus.put("c.md", body)
+    assert corpus.night()[0].counts.moved == 1
+    texts: dict[str, list[str]] = {}
+    for uri, text in corpus.table("segments", "uri", "text"):
+        texts.setdefault(uri, []).append(text)
+    assert texts["c.md"] == texts["b.md"] == texts["z.zip!/b.md"] != texts["a.txt"]
+
+
 def test_a_forgotten_member_does_not_come_back_with_its_archive(corpus: Corpus) -> None:
-    corpus.put("z.zip", make_zip({"a.txt": b"first words", "b.txt": b"secret words"}))
+    inner = make_zip({"deep.txt": b"hidden words"})
+    corpus.put("z.zip", make_zip({"a.txt": b"first words", "b.txt": b"secret words", "n.zip": inner}))
     corpus.night()
-    secret = join(corpus.place, "z.zip!/b.txt")
-    forget(corpus.lake, "c", choose(LakeReader.open(corpus.lake), "c", [secret]).uris)
-    corpus.put("z.zip", make_zip({"a.txt": b"new words", "b.txt": b"secret words again"}))
-    corpus.night()
+    secret = [join(corpus.place, "z.zip!/b.txt"), join(corpus.place, "z.zip!/n.zip")]
+    chosen = choose(LakeReader.open(corpus.lake), "c", secret)
+    assert (chosen.assets, chosen.segments) == (3, 2), "with an archive in an archive what is in it"
+    forget(corpus.lake, "c", chosen.uris)
+    inner = make_zip({"deep.txt": b"hidden words", "later.txt": b"more to hide"})
+    corpus.put("z.zip", make_zip({"a.txt": b"new words", "b.txt": b"secret words again", "n.zip": inner}))
+    report, inputs = corpus.night()
+    assert (report.counts.members, inputs) == (1, 1), "nothing of it is embedded, or staged"
     assert corpus.table("segments", "uri", "text") == [("z.zip!/a.txt", "new words")]
 
 
