@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pyarrow as pa
 
 from operators.decode.sniff import MediaType
 from operators.isolation.decoders import decoders
+from operators.lake.tombstones import Tombstones
 from operators.model.contract import ModelSpec, Preparer
 from operators.parts import Part, Segment
 from operators.rows import AssetRows, Block, Row, media_bytes
@@ -37,12 +38,14 @@ class ReadAssets:
 
     A `staged` column (list of segment ids) on the input names segments that an earlier attempt has already
     embedded: they are counted and not emitted again. A `donors` column (list of content hashes) names contents
-    whose vectors the lake has: an asset that is one of them is not decoded. Tables are cut at `block_bytes` of media.
+    whose vectors the lake has: an asset that is one of them is not decoded. What lies in an archive and was
+    `forgotten` gives no row at all. Tables are cut at `block_bytes` of media.
     """
 
     fetcher: Fetcher
     spec: ModelSpec
     recipe: Recipe
+    forgotten: Tombstones = field(default_factory=Tombstones)
     role: str = Role.DOCUMENT
     block_bytes: int = 16 << 20
     limits: DecodeConfig = DecodeConfig()
@@ -71,7 +74,7 @@ class ReadAssets:
     ) -> Iterator[list[Row]]:
         """The rows of one asset, its outcome last; of an archive first those of what lies in it."""
         try:
-            if fetched.content_hash in asset.donors:
+            if asset.has_donor(fetched.content_hash):
                 yield [asset.moved(fetched.content_hash)]
                 return
             kind = archive_kind(fetched.file) if self.recipe.archive.expand else None
@@ -101,6 +104,10 @@ class ReadAssets:
         try:
             for member in members(fetched.file, kind, fetched.size, limits, self.fetcher.max_bytes):
                 inner = asset.member(member.name, member.size, member.mtime)
+                if self.forgotten.holds(inner.uri):
+                    if isinstance(member.body, Fetched):
+                        member.body.file.close()
+                    continue
                 found: Iterable[list[Row]] = (
                     ([inner.outcome(member.body)],)
                     if isinstance(member.body, AssetError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,8 +20,10 @@ from schemas.tables import (
     DONORS_COLUMN,
     EMBEDDED,
     EXPANDED,
+    MEMBER_MARK,
     METADATA_DIGEST,
     MOVED,
+    NAME_SUFFIX,
     PREPARED,
     QUARANTINED,
     SEGMENT_KIND,
@@ -97,7 +100,7 @@ class AssetRows:
 
     def member(self, name: str, size: int | None, mtime: datetime | None) -> AssetRows:
         """What lies in this archive: it shares the source, the user's metadata and the object's etag."""
-        own = {"uri": f"{self.uri}!/{name}", "size": size, "mtime": mtime}
+        own = {"uri": f"{self.uri}{MEMBER_MARK}{name}", "size": size, "mtime": mtime}
         return AssetRows({**self.given, **own}, self.recipe_digest, self.row["container"] or self.uri)
 
     def expanding(self, content_hash: str, media_type: str) -> None:
@@ -112,6 +115,11 @@ class AssetRows:
             "status": EXPANDED if error is None else QUARANTINED,
             "segments": inside,
         }
+
+    def has_donor(self, content_hash: str) -> bool:
+        """Whether the lake has vectors of these bytes, read under a name like this one's."""
+        suffix = re.search(NAME_SUFFIX, self.uri.lower())
+        return content_hash + (suffix.group() if suffix else "") in self.donors
 
     def moved(self, content_hash: str) -> Row:
         """The outcome of an asset that takes a donor's vectors."""

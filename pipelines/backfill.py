@@ -83,7 +83,7 @@ class _Process:
                     self.stack.enter_context(cluster(self.work.job.ray_address))
                     self.ray = True
                 self.reports.append(run.through(lease))
-                complete = retry and not lease.wanted.is_set()
+                complete = retry and not lease.wanted.is_set() and not self.reports[-1].budget_spent
         return self._report(complete)
 
     @contextmanager

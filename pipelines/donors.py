@@ -5,11 +5,18 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
-from schemas.tables import DONORS_COLUMN, EMBEDDED, EXPANDED
+from schemas.tables import DONORS_COLUMN, EMBEDDED, EXPANDED, NAME_SUFFIX
 
 _MOST = 4
 _ALIKE = ["size", "suffix"]
-_SUFFIX = pl.col("uri").str.extract(r"(\.[^./]*)$").fill_null("").str.to_lowercase().alias("suffix")
+_KEY = "donor_key"
+_SUFFIX = pl.col("uri").str.to_lowercase().str.extract(f"({NAME_SUFFIX})").fill_null("").alias("suffix")
+
+
+def donor_key() -> pl.Expr:
+    """An entry of `donors`, of the columns `content_hash` and `uri`: the same bytes under another name may be read
+    in another way."""
+    return pl.concat_str("content_hash", _SUFFIX)
 
 
 def with_donors(work: pa.Table, old: pl.DataFrame, full: bool) -> pa.Table:
@@ -29,11 +36,11 @@ def with_donors(work: pa.Table, old: pl.DataFrame, full: bool) -> pa.Table:
     alike = (
         old.lazy()
         .filter((pl.col("status") == EMBEDDED) & (pl.col("segments") > 0))
-        .select("size", "etag", "content_hash", _SUFFIX)
+        .select("size", "etag", _SUFFIX, donor_key().alias(_KEY))
         .join(wanted.lazy().filter(pl.col("size") > 0), on=_ALIKE, how="semi")
         .collect()
     )
-    hashes = pl.col("content_hash").unique().sort()
+    hashes = pl.col(_KEY).unique().sort()
     by_etag = alike.group_by(*_ALIKE, "etag").agg(hashes.head(_MOST).alias("by_etag"))
     by_size = alike.group_by(_ALIKE).agg(hashes.alias("by_size"))
     by_size = by_size.filter(pl.col("by_size").list.len() <= _MOST)
@@ -56,7 +63,7 @@ def _of_members(wanted: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:
     pairs = pl.concat([same.select("uri", "container"), copies.select("uri", "container")]).unique()
     members = old.filter((pl.col("status") == EMBEDDED) & pl.col("container").is_not_null())
     return (
-        pairs.join(members.select("container", "content_hash"), on="container")
+        pairs.join(members.select("container", donor_key().alias(_KEY)), on="container")
         .group_by("uri")
-        .agg(pl.col("content_hash").unique().sort().alias("by_member"))
+        .agg(pl.col(_KEY).unique().sort().alias("by_member"))
     )

@@ -20,7 +20,7 @@ from operators.sources.listing import Listed, list_sources
 from operators.stage import StageRows
 from operators.storage import Storage, check_lake_uri, explained
 from pipelines.engine import Dataflow, Ran, cluster
-from pipelines.forget import forgotten_mask
+from pipelines.forget import forgotten_mask, tombstones
 from pipelines.lease import Lease, held
 from pipelines.ledger import Ledger
 from pipelines.listing import combine
@@ -109,12 +109,17 @@ class EmbedJob:
         return diff(listing, assets, [one.source for one in listed], self.selection, forgotten)
 
     def reader(self, grants: dict[str, tuple[str, ...]]) -> ReadAssets:
-        """Reads the job's assets; `grants` are the roots that each source may read."""
+        """Reads the job's assets; `grants` are the roots that each source may read.
+
+        Raises:
+            LakeError: what was forgotten cannot be read.
+        """
         fetcher = Fetcher(storage=self.storage, grants=grants, max_bytes=self.recipe.max_asset_bytes)
         return ReadAssets(
             fetcher=fetcher,
             spec=self.spec,
             recipe=self.recipe,
+            forgotten=tombstones(check_lake_uri(self.lake), self.corpus, self.storage),
             block_bytes=self.config.block_bytes,
             limits=self.config.decode,
         )
@@ -217,10 +222,14 @@ class Run:
         if outcome.changes_nothing():
             return self._report(outcome, ran, resumed, None)
         self._check_coverage(outcome)
+        outcome.check_deletions(job.policy)
         carried = ledger.carrier(self.run_id).carry(result.moved, outcome.carried)
-        assets = pa.concat_tables([result.assets.cast(carried.assets.schema), carried.assets])
+        noted = ledger.noted(outcome.kept)
+        tables = (outcome.final, carried.assets, noted)
+        assets = pa.concat_tables([table.cast(carried.assets.schema) for table in tables])
         lease.check()
-        change = ledger.commit(self.run_id, assets, [*result.fragments, *carried.fragments], outcome.replaced)
+        fragments = [*result.fragments, *carried.fragments]
+        change = ledger.commit(self.run_id, assets, fragments, outcome.replaced, noted["uri"].to_pylist())
         self.clock.lap("publish")
         report = self._report(outcome, ran, resumed, change.space_version)
         uri = Layout(self.lake).report(job.corpus, self.run_id)

@@ -21,7 +21,7 @@ from operators.lake.log import CatalogLog
 from operators.lake.runs import run_folders
 from operators.lake.sweep import Sweep, sweep
 from operators.lake.tables import LIVE_TAG, Table
-from operators.lake.tombstones import Tombstones
+from operators.lake.tombstones import Tombstones, containers
 from operators.lake.traces import Traces
 from operators.storage import Storage, explained, normalize
 from pipelines.gc import needed_files
@@ -90,12 +90,11 @@ def choose(reader: LakeReader, corpus: str, uris: Sequence[str] = (), where: str
 
 
 def _inside(reader: LakeReader, corpus: str, archives: set[str]) -> set[str]:
-    """What lies in archives, in any space: another recipe may not open them."""
+    """What lies in archives, at any depth and in any space: another recipe may not open them."""
     found: set[str] = set()
     for space in reader.catalog.corpora[corpus].spaces:
-        table = reader.assets(corpus, space).to_table(columns=["uri", "container"])
-        members = pl.DataFrame(pl.from_arrow(table)).filter(pl.col("container").is_in(list(archives)))
-        found |= set(members["uri"])
+        table = reader.assets(corpus, space).to_table(columns=["uri"], filter="container IS NOT NULL")
+        found |= {uri for uri in table["uri"].to_pylist() if not archives.isdisjoint(containers(uri))}
     return found
 
 
@@ -171,14 +170,23 @@ def allow_again(
 
 
 def forgotten_mask(lake: str, corpus: str, uris: pl.Series, storage: Storage = Storage()) -> pl.Series:
-    """Whether each of `uris` [n] was forgotten and is not to be embedded, as booleans [n].
+    """Whether each of `uris` [n], or an archive around it, was forgotten, as booleans [n].
+
+    Raises:
+        LakeError: the list cannot be read.
+    """
+    return tombstones(lake, corpus, storage).mask(uris)
+
+
+def tombstones(lake: str, corpus: str, storage: Storage = Storage()) -> Tombstones:
+    """What was forgotten and is not to be embedded.
 
     Raises:
         LakeError: the list cannot be read.
     """
     layout = Layout(lake)
     with explained(layout.lake, LakeError):
-        return Tombstones.read(layout.tombstones(corpus), storage).mask(uris)
+        return Tombstones.read(layout.tombstones(corpus), storage)
 
 
 @dataclass(frozen=True, slots=True)

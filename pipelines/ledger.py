@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,6 +20,8 @@ from schemas.catalog import Backfill, Catalog, Corpus, Opened, Published, SpaceS
 from schemas.errors import LakeError, ModelError, UsageError
 from schemas.space import Space
 from schemas.tables import ASSETS, METADATA_DIGEST, space_schema
+
+_ERROR = ("error_stage", "error_code", "error_detail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,33 @@ class Ledger:
             run_id=run_id,
         )
 
-    def commit(self, run_id: str, assets: pa.Table, fragments: list[str], replaced: list[str]) -> Published:
+    def noted(self, kept: pl.DataFrame) -> pa.Table:
+        """The rows of assets that keep what they have, in the columns of `ASSETS` without `run_id`.
+
+        Their etag stays the old one.
+
+        Args:
+            kept: `uri` and the error columns of the attempt that failed.
+        """
+        columns = [name for name in ASSETS.names if name != "run_id"]
+        if kept.is_empty():
+            return ASSETS.empty_table().select(columns)
+        known = self.assets_table.open(self.state.assets_version).to_table(columns=columns)
+        return (
+            pl.DataFrame(pl.from_arrow(known))
+            .update(kept.select("uri", *_ERROR), on="uri")
+            .join(kept, on="uri", how="semi")
+            .to_arrow()
+        )
+
+    def commit(
+        self,
+        run_id: str,
+        assets: pa.Table,
+        fragments: list[str],
+        replaced: list[str],
+        noted: Sequence[str] = (),
+    ) -> Published:
         """Commit the run's rows in one version of each table. Nobody sees them before `announce`.
 
         An earlier attempt that died after its commit may have ended otherwise, with an asset that failed then and
@@ -139,6 +168,7 @@ class Ledger:
             assets: final rows, in the columns of `ASSETS` without `run_id`.
             fragments: staged for the space.
             replaced: URIs whose old rows go, of changed, updated and deleted assets.
+            noted: URIs of which only the row in `assets` is another one.
         """
         attempt = f"{run_id}-{_digest(assets, replaced)}"
         space_version = self.space_table.commit(attempt, self.space_version, fragments, replaced)
@@ -148,7 +178,7 @@ class Ledger:
             count = assets.num_rows
             rows = assets.append_column("run_id", pa.array([run_id] * count, pa.string()))
             staged = self.assets_table.stage(rows.select(ASSETS.names).cast(ASSETS)) if count else []
-            assets_version = self.assets_table.commit(attempt, base, staged, replaced)
+            assets_version = self.assets_table.commit(attempt, base, staged, [*replaced, *noted])
         return Published(
             corpus=self.corpus,
             space=self.space.id,

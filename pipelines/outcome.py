@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipelines.plan import Plan
 from pipelines.reconcile import Reconciled
 from schemas.config import Policy
-from schemas.errors import CoverageError, ErrorCode, LakeError
+from schemas.errors import RETRIED, CoverageError, ErrorCode, LakeError, Stage
 from schemas.report import Counts
 from schemas.tables import ASSETS, EMBEDDED, EXPANDED, QUARANTINED
 
@@ -19,11 +19,12 @@ _FEW = 10
 """So few deletions are never refused."""
 _OF_MEMBER = ("uri", "size", "etag", "mtime")
 _NOT_COVERABLE = (str(ErrorCode.UNSUPPORTED), str(ErrorCode.MODALITY))
+_KEEPING = [str(code) for code in sorted(RETRIED - {ErrorCode.SOURCE_NOT_ALLOWED})]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A plan and what its receipts add up to; `before` holds `uri`, `status` and `error_code` of the corpus.
+    """A plan and what its receipts add up to; `before` holds the columns `pipelines.plan.DIFFED` of the corpus.
 
     `uncounted` are further error codes that say nothing of the run's coverage; `failed_elsewhere` are assets that
     another space could not embed either, by `uri` and `error_code`.
@@ -57,13 +58,37 @@ class Outcome:
         """How many assets were quarantined for each reason."""
         return dict(self.quarantined.group_by("error_code").len().sort("error_code").iter_rows())
 
-    @property
+    @cached_property
+    def kept(self) -> pl.DataFrame:
+        """Rows of what failed tonight for a reason outside its bytes, and keeps its vectors or its members.
+
+        An archive that could not be read keeps what is in it. What was read and is not what it was keeps nothing.
+        """
+        opened = pl.col("container").is_null() & (
+            (pl.col("status") == EXPANDED) | pl.col("uri").is_in(self.plan.members["container"].implode())
+        )
+        had = self.before.filter((pl.col("status") == EMBEDDED) | opened)
+        unread = pl.col("error_stage") == str(Stage.FETCH)
+        return (
+            self.quarantined.filter(pl.col("error_code").is_in(_KEEPING))
+            .join(had.select("uri", had="content_hash"), on="uri")
+            .filter(unread | (pl.col("content_hash") == pl.col("had")))
+        )
+
+    @cached_property
+    def final(self) -> pa.Table:
+        """The rows of `assets` that take the place of older ones."""
+        return self.assets.join(self.kept, on="uri", how="anti").to_arrow()
+
+    @cached_property
     def replaced(self) -> list[str]:
-        """Assets whose old rows go: changed, updated, deleted."""
-        ended = {*self.assets["uri"], *self.moved["uri"]}
+        """Assets whose old rows and vectors go: changed, updated, deleted."""
+        kept = set(self.kept["uri"])
+        ended = {*self.assets["uri"], *self.moved["uri"]} - kept
         known = [uri for uri in self.plan.known if uri in ended]
         members = self.plan.members.filter(pl.col("container").is_in(known))["uri"]
-        return [*known, *members, *self.plan.updates["uri"].to_pylist(), *self.plan.deleted]
+        inside = [uri for uri in members if uri not in kept]
+        return [*known, *inside, *self.plan.updates["uri"].to_pylist(), *self.plan.deleted]
 
     @property
     def carried(self) -> pa.Table:
@@ -116,8 +141,11 @@ class Outcome:
             return False
         if self.assets.filter(pl.col("status") == EMBEDDED).height:
             return False
+        if self.kept.join(self.before, on=["uri", "error_code"], how="anti").height:
+            return False
         columns = ["uri", "size", "etag", "status", "error_code"]
-        return self.assets.join(self.before, on=columns, how="anti", nulls_equal=True).is_empty()
+        rows = self.assets.join(self.kept, on="uri", how="anti")
+        return rows.join(self.before, on=columns, how="anti", nulls_equal=True).is_empty()
 
     @property
     def coverage(self) -> float | None:
@@ -135,7 +163,7 @@ class Outcome:
 
     def _failed_before(self) -> pl.DataFrame:
         columns = ["uri", "error_code"]
-        here = self.before.filter(pl.col("status") == QUARANTINED).select(columns)
+        here = self.before.filter(pl.col("error_code").is_not_null()).select(columns)
         return (
             here
             if self.failed_elsewhere is None
@@ -145,10 +173,13 @@ class Outcome:
     def check_deletions(self, policy: Policy) -> None:
         """Refuse to empty a corpus because its source looks empty, such as a folder that is not mounted.
 
+        Once the receipts are in, what an archive does not hold any more counts too.
+
         Raises:
             CoverageError: more than the policy's share of the assets would go.
         """
-        gone, corpus = len(self.plan.deleted), self.plan.corpus
+        stay = pl.concat([self.assets["uri"], self.moved["uri"], pl.Series(self.plan.updates["uri"])])
+        gone, corpus = len(set(self.replaced) - set(stay)), self.plan.corpus
         if gone > _FEW and gone > policy.max_deleted * corpus:
             raise CoverageError(
                 f"{gone} of the corpus' {corpus} assets are no longer in their sources, more than --max-deleted "

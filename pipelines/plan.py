@@ -13,7 +13,7 @@ from pipelines.donors import with_donors
 from pipelines.listing import Selector
 from schemas.config import Selection
 from schemas.errors import RETRIED
-from schemas.tables import EMBEDDED, EXPANDED, METADATA_DIGEST, QUARANTINED
+from schemas.tables import EMBEDDED, EXPANDED, METADATA_DIGEST
 
 DIFFED = (
     "uri",
@@ -87,8 +87,8 @@ def diff(
 
     What lies in an archive is as new, unchanged or gone as the archive is.
     An asset is deleted when one of `sources` listed it before and does not now; the same holds for what a
-    folder inside one of `sources` listed. One quarantined for a reason outside its bytes counts as changed:
-    it is tried again.
+    folder inside one of `sources` listed. One that failed for a reason outside its bytes counts as changed, with
+    vectors of an earlier run or without: it is tried again.
 
     Args:
         listing: what the sources hold now, as `pipelines.listing.combine` returns it.
@@ -134,7 +134,7 @@ def _joined(
     columns = ["uri", "size", "etag", "mtime", METADATA_DIGEST]
     now = pl.DataFrame(pl.from_arrow(listing.select(columns))).with_row_index("row")
     now = now.with_columns(forgotten=pl.lit(False) if forgotten is None else forgotten)
-    failed = (pl.col("status") == QUARANTINED) & pl.col("error_code").is_in([str(c) for c in RETRIED])
+    failed = pl.col("error_code").is_in([str(c) for c in RETRIED])
     again = old.filter(failed.fill_null(False)).select(_OBJECT.alias("uri")).unique()["uri"]
     known = pl.col("status").is_not_null()
     same = pl.col("size").eq_missing(pl.col("size_old")) & pl.col("etag").eq_missing(pl.col("etag_old"))

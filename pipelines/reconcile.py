@@ -11,10 +11,12 @@ import pyarrow.compute as pc
 
 from operators.lake.receipts import RECEIPT, Receipt
 from operators.lake.tables import Table
+from pipelines.donors import donor_key
 from schemas.errors import RETRIED, LakeError
 from schemas.tables import (
     ASSET_KIND,
     ASSETS,
+    DONORS_COLUMN,
     EMBEDDED,
     EXPANDED,
     METADATA_DIGEST,
@@ -24,7 +26,7 @@ from schemas.tables import (
 )
 
 _ERROR = ("stage", "code", "detail")
-_PLANNED = ("uri", METADATA_DIGEST, "size", "etag")
+_PLANNED = ("uri", METADATA_DIGEST, "size", "etag", DONORS_COLUMN)
 _OBJECT = pl.coalesce("container", "uri").alias("object")
 """What was planned: an asset, or the archive that it lies in."""
 
@@ -46,7 +48,8 @@ class Reconciled:
 class Attempts:
     """What earlier attempts of the same run have left of its work: outcomes and staged segments.
 
-    A run whose plan may grow between attempts has receipts of rows that it no longer plans; they do not count.
+    A run whose plan may grow between attempts has receipts of rows that it no longer plans; they do not count, nor
+    does an asset that took the vectors of a donor which is gone by now.
 
     Args:
         receipts: of the run.
@@ -79,7 +82,8 @@ class Attempts:
         size, etag = (pl.col(name).eq_missing(pl.col(f"{name}_planned")) for name in ("size", "etag"))
         same = etag & (size | pl.col("container").is_not_null())
         is_asset = pl.col("kind") == ASSET_KIND
-        return found.filter(~is_asset | same).drop("size_planned", "etag_planned")
+        known = (pl.col("status") != MOVED) | pl.col(DONORS_COLUMN).list.contains(donor_key())
+        return found.filter(~is_asset | (same & known)).drop("size_planned", "etag_planned", DONORS_COLUMN)
 
     def staged(self) -> pl.DataFrame:
         """Each staged segment once: uri, container, object, content_hash, segment_id, tokens, receipt."""
@@ -123,7 +127,7 @@ class Attempts:
                 | pl.col("status").is_in([QUARANTINED, MOVED, EXPANDED])
                 | (pl.col("segments") == pl.col("staged").fill_null(0)),
             )
-            .sort("complete", pl.col("status") == EMBEDDED, descending=True, maintain_order=True)
+            .sort("complete", pl.col("status") != QUARANTINED, descending=True, maintain_order=True)
             .unique("uri", keep="first", maintain_order=True)
         )
         return _with_whole_archives(ended)

@@ -6,7 +6,10 @@ from enum import IntEnum, StrEnum
 
 
 class ExitCode(IntEnum):
-    """Process exit codes, documented in the README; scripts may rely on them."""
+    """Process exit codes, documented in the README; scripts may rely on them.
+
+    COVERAGE is a refusal by a policy: a run that is staged but not published, or a space that no comparison has passed.
+    """
 
     OK = 0
     FAILED = 1
@@ -62,7 +65,7 @@ class CoverageError(EmbedlakeError):
 
 
 class GateError(EmbedlakeError):
-    """A space that may not become the live one: no comparison of it has passed the gate."""
+    """A space that may not become the live one: no comparison of it has passed the gate. Nothing was changed."""
 
     exit_code = ExitCode.COVERAGE
 

@@ -12,7 +12,8 @@ class Counts(Frozen):
 
     `listed + members = excluded + unchanged + updated + embedded + moved + quarantined + expanded + deferred`.
 
-    `new` and `changed` were planned to be embedded. `moved` took the vectors of an asset with the same bytes,
+    `new` and `changed` were planned to be embedded. `quarantined` are also those that failed for a reason outside
+    their bytes and keep the vectors of an earlier run. `moved` took the vectors of an asset with the same bytes,
     `updated` got other metadata and kept its vectors, `deferred` is left to the next run, `excluded` is out of the
     run's selection. `expanded` archives gave `members`, which are assets of their own.
     """

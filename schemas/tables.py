@@ -28,10 +28,16 @@ STAGED_COLUMN = "staged"
 """Optional on listing rows: ids of the asset's segments that an earlier attempt of the run has staged."""
 
 DONORS_COLUMN = "donors"
-"""Optional on listing rows: content hashes of embedded assets of the same size and suffix. An object that has one
-of them is not embedded again: it takes the donor's vectors."""
+"""Optional on listing rows: content hashes of embedded assets that it may be a copy of, each with its name's suffix
+behind it. An object with such a hash and suffix is not embedded again: it takes the donor's vectors."""
+
+NAME_SUFFIX = r"\.[^./]*?(?:\.(?:gz|gzip|bz2|xz|zst|zstd))?$"
+"""What in a lower-case name decides, beside the bytes, how an asset is read; of a packed file the inner one too."""
 
 METADATA_DIGEST = "metadata_digest"
+
+MEMBER_MARK = "!/"
+"""Between the URI of an archive and the name of what lies in it."""
 
 ASSETS = pa.schema(
     [
@@ -56,7 +62,9 @@ ASSETS = pa.schema(
 )
 """One row per source object, and per member of one that is an archive: what became of it. `status` is `embedded`,
 `quarantined` or, of an archive, `expanded`; a member's `container` is the URI of the object that it lies in, at any
-depth, and its etag is that object's. `metadata_digest` tells whether a manifest has other values for it by now."""
+depth, and its etag is that object's. An `embedded` or `expanded` row with an `error_code` is of an earlier run, as
+its vectors are: the last attempt failed for a reason outside the object's bytes. `metadata_digest` tells whether a
+manifest has other values for it by now."""
 
 EMBEDDED = "embedded"
 QUARANTINED = "quarantined"

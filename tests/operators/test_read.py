@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from operators.lake.tombstones import Tombstones
 from operators.read import ReadAssets
 from operators.rows import AssetRows
 from operators.sources.fetch import Fetcher, Wanted
@@ -20,6 +21,7 @@ from schemas.tables import LISTING, SEGMENT_KIND
 from tests.models.hashed import HashSpec
 from tests.operators.decode.pages import pdf_bytes
 from tests.operators.decode.texts import WORDS, png
+from tests.operators.sources.test_archive import make_zip
 
 ALBUM = (
     f"# A\n\n![one](1.png)\n\n{WORDS}\n\n# B\n\n{WORDS}\n\n![two](2.png)\n\n{WORDS}\n\n![gone](gone.png)\n"
@@ -75,6 +77,24 @@ def test_a_reference_that_changes_while_it_is_read_is_tried_again(tmp_path: Path
     with pytest.raises(AssetError) as caught:
         asset.refer(fetcher, "1.png", wanted)
     assert caught.value.code is ErrorCode.CHANGED
+
+
+def test_what_was_forgotten_in_an_archive_is_neither_read_nor_told(tmp_path: Path) -> None:
+    inner = make_zip({"deep.txt": b"secret words"})
+    (tmp_path / "z.zip").write_bytes(
+        make_zip({"a.txt": b"first words", "b.txt": b"secret words", "n.zip": inner})
+    )
+    folder, uri = str(tmp_path), str(tmp_path / "z.zip")
+    fetcher = Fetcher(storage=Storage(), grants={folder: (folder,)}, max_bytes=1 << 20)
+    forgotten = Tombstones().adding([f"{uri}!/b.txt", f"{uri}!/n.zip"])
+    read = ReadAssets(fetcher=fetcher, spec=HashSpec(), recipe=Recipe(), forgotten=forgotten)
+    tables = list(read(list_source(folder, Storage()).table))
+    found = [(row["uri"], row["kind"], row["segments"]) for table in tables for row in table.to_pylist()]
+    assert found == [
+        (f"{uri}!/a.txt", "segment", None),
+        (f"{uri}!/a.txt", "asset", 1),
+        (uri, "asset", 1),
+    ]
 
 
 def test_a_segment_of_pages_says_its_first_and_its_last_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,30 @@ import polars as pl
 import pytest
 
 from operators.lake.files import delete
+from operators.sources.listing import Listed
 from operators.storage import Storage, join
 from pipelines.embed import EmbedJob
 from pipelines.forget import choose, forget
 from pipelines.reader import LakeReader
-from schemas.config import Policy, RunConfig
+from schemas.config import Policy, RunConfig, Selection
 from schemas.report import RunReport
 from tests.models.counting import CountingSpec, embedded
 from tests.operators.sources.test_archive import make_tar, make_zip
 
 pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LosingJob(EmbedJob):
+    """A job that loses sight of one file between listing and reading it."""
+
+    away: str | None = None
+
+    def listed(self, lake: str) -> list[Listed]:
+        found = EmbedJob.listed(self, lake)
+        if self.away and Path(self.away).exists():
+            Path(self.away).rename(Path(self.away).parent.parent / Path(self.away).name)
+        return found
 
 
 class Corpus:
@@ -33,10 +48,12 @@ class Corpus:
     def drop(self, name: str) -> None:
         delete(Storage(), [join(self.place, name)])
 
-    def night(self) -> tuple[RunReport, int]:
-        """The report, and how many inputs the model was given."""
+    def night(self, away: str | None = None, full: bool = False) -> tuple[RunReport, int]:
+        """The report, and how many inputs the model was given; the file `away` cannot be fetched once listed."""
         before = embedded(self.ledger)
-        job = EmbedJob(
+        job = LosingJob(
+            away=away and join(self.place, away),
+            selection=Selection(full=full),
             sources=(self.place,),
             lake=self.lake,
             spec=CountingSpec(ledger=str(self.ledger)),
@@ -44,7 +61,11 @@ class Corpus:
             config=RunConfig(actors=1),
             policy=Policy(coverage_floor=0, max_deleted=1),
         )
-        return job.run(), embedded(self.ledger) - before
+        try:
+            return job.run(), embedded(self.ledger) - before
+        finally:
+            if away:
+                Path(self.place, f"../{away}").rename(Path(self.place, away))
 
     def table(self, name: str, *columns: str) -> list[tuple[Any, ...]]:
         """Rows in order, URIs from the place on."""
@@ -100,6 +121,46 @@ def test_members_live_change_and_go_with_their_archive(corpus: Corpus) -> None:
     assert corpus.table("segments", "uri") == [("plain.txt",)]
 
 
+def test_what_cannot_be_read_tonight_keeps_its_vectors_and_is_tried_again(tmp_path: Path) -> None:
+    corpus = Corpus(str(tmp_path / "place"), tmp_path / "ledger")
+    waiting = b'{"parts": ["words", {"type": "image", "uri": "not-there.png"}]}'
+    corpus.put("z.zip", make_zip({"a.txt": b"first words", "b.json": waiting}))
+    corpus.put("plain.txt", b"plain words")
+    report, _ = corpus.night()
+    assert report.quarantine_reasons == {"not_found": 1}, "so the archive is read again every night"
+
+    report, inputs = corpus.night(away="z.zip")
+    assert (report.counts.quarantined, report.counts.unchanged, report.counts.members, inputs) == (1, 1, 0, 0)
+    assert corpus.table("assets", "uri", "status", "error_code") == [
+        ("plain.txt", "embedded", None),
+        ("z.zip", "expanded", "not_found"),
+        ("z.zip!/a.txt", "embedded", None),
+        ("z.zip!/b.json", "quarantined", "not_found"),
+    ]
+    assert corpus.table("segments", "uri") == [("plain.txt",), ("z.zip!/a.txt",)]
+    assert corpus.night(away="z.zip")[0].published_version is None, "the same failure says nothing new"
+
+    corpus.put("plain.txt", b"edited words")
+    report, inputs = corpus.night(away="plain.txt")
+    assert (report.counts.quarantined, report.counts.moved, inputs) == (2, 1, 0)
+    assert corpus.table("segments", "uri", "text") == [
+        ("plain.txt", "plain words"),
+        ("z.zip!/a.txt", "first words"),
+    ]
+    report, inputs = corpus.night()
+    assert (report.counts.embedded, inputs) == (1, 1)
+    assert corpus.table("segments", "uri", "text")[0] == ("plain.txt", "edited words")
+
+    report, _ = corpus.night(away="plain.txt", full=True)
+    assert corpus.table("segments", "uri", "text")[0] == ("plain.txt", "edited words")
+    report, inputs = corpus.night()
+    assert (report.counts.changed, report.counts.moved, inputs) == (2, 2, 0)
+    assert corpus.table("assets", "uri", "status", "error_code")[:2] == [
+        ("plain.txt", "embedded", None),
+        ("z.zip", "expanded", None),
+    ]
+
+
 def test_a_damaged_archive_keeps_what_came_out_of_it(corpus: Corpus) -> None:
     whole = make_tar({"a.txt": b"first words", "b.txt": b"other words" * 99, "c.txt": b"last words"})
     corpus.put("cut.tar", whole[:2000])
@@ -133,13 +194,36 @@ def test_an_archive_that_moves_takes_its_vectors_along(corpus: Corpus) -> None:
     ]
 
 
+def test_the_same_bytes_under_another_suffix_are_read_as_what_they_are_now(tmp_path: Path) -> None:
+    corpus = Corpus(str(tmp_path / "place"), tmp_path / "ledger")
+    body = b"# One\n\nsome words\n\n# Two\n\nother words\n"
+    corpus.put("a.txt", body)
+    corpus.put("z.zip", make_zip({"a.txt": body}))
+    corpus.night()
+    corpus.put("b.md", body)
+    corpus.put("z.zip", make_zip({"b.md": body}))
+    report, _ = corpus.night()
+    assert (report.counts.moved, report.counts.embedded) == (0, 2)
+    corpus.put("c.md", body)
+    assert corpus.night()[0].counts.moved == 1
+    texts: dict[str, list[str]] = {}
+    for uri, text in corpus.table("segments", "uri", "text"):
+        texts.setdefault(uri, []).append(text)
+    assert texts["c.md"] == texts["b.md"] == texts["z.zip!/b.md"] != texts["a.txt"]
+
+
 def test_a_forgotten_member_does_not_come_back_with_its_archive(corpus: Corpus) -> None:
-    corpus.put("z.zip", make_zip({"a.txt": b"first words", "b.txt": b"secret words"}))
+    inner = make_zip({"deep.txt": b"hidden words"})
+    corpus.put("z.zip", make_zip({"a.txt": b"first words", "b.txt": b"secret words", "n.zip": inner}))
     corpus.night()
-    secret = join(corpus.place, "z.zip!/b.txt")
-    forget(corpus.lake, "c", choose(LakeReader.open(corpus.lake), "c", [secret]).uris)
-    corpus.put("z.zip", make_zip({"a.txt": b"new words", "b.txt": b"secret words again"}))
-    corpus.night()
+    secret = [join(corpus.place, "z.zip!/b.txt"), join(corpus.place, "z.zip!/n.zip")]
+    chosen = choose(LakeReader.open(corpus.lake), "c", secret)
+    assert (chosen.assets, chosen.segments) == (3, 2), "with an archive in an archive what is in it"
+    forget(corpus.lake, "c", chosen.uris)
+    inner = make_zip({"deep.txt": b"hidden words", "later.txt": b"more to hide"})
+    corpus.put("z.zip", make_zip({"a.txt": b"new words", "b.txt": b"secret words again", "n.zip": inner}))
+    report, inputs = corpus.night()
+    assert (report.counts.members, inputs) == (1, 1), "nothing of it is embedded, or staged"
     assert corpus.table("segments", "uri", "text") == [("z.zip!/a.txt", "new words")]
 
 

@@ -11,7 +11,8 @@ import pytest
 from operators.model.registry import FAMILIES
 from operators.storage import Storage, join
 from pipelines.backfill import BackfillJob, begun, continued, under_way
-from pipelines.embed import EmbedJob
+from pipelines.embed import EmbedJob, Run
+from pipelines.lease import Lease
 from pipelines.nightly import NightJob
 from pipelines.progress import Progress, Silent
 from pipelines.reader import LakeReader
@@ -23,6 +24,7 @@ from schemas.config import Policy, RunConfig
 from schemas.errors import UsageError
 from schemas.nightly import CorpusNight, Nightly, NightlyCorpus
 from schemas.recipe import Recipe, TextRecipe
+from schemas.report import RunReport
 from tests.models.hashed import HashSpec
 from tests.models.salted import SaltedSpec
 from tests.operators.sources.test_archive import make_zip
@@ -150,6 +152,24 @@ def test_an_archive_is_wanted_when_something_in_it_is_and_comes_with_the_first_o
     backfill(lake, **settings).run()
     held = [row["uri"].removeprefix(place + "/") for row in rows(lake, "c", space())[1]]
     assert held == ["1.txt", "3.txt", "a.zip", "a.zip!/2.txt", "a.zip!/8.txt"]
+
+
+def test_a_second_look_that_stops_at_its_budget_is_not_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, lake = put(f"{tmp_path}/in", {"1.txt": "first", "2.txt": "second"}), f"{tmp_path}/lake"
+    job(lake, source).run()
+    Path(f"{source}/2.txt").unlink()
+    through, reports = Run.through, list[RunReport]()
+
+    def spent_in_the_second(run: Run, lease: Lease) -> RunReport:
+        reports.append(through(run, lease).model_copy(update={"budget_spent": len(reports) == 1}))
+        return reports[-1]
+
+    monkeypatch.setattr(Run, "through", spent_in_the_second)
+    report = backfill(lake, policy=Policy(coverage_floor=0)).run()
+    assert [one.quarantine_reasons for one in reports] == [{"not_found": 1}] * 2
+    assert not report.complete
 
 
 def test_what_is_asked_for_first_comes_first_and_only_what_is_asked_for(tmp_path: Path) -> None:

@@ -162,7 +162,9 @@ def test_staged_segments_ride_with_their_asset() -> None:
 
 def with_archive(etag: str = "x", code: str | None = None, digest: str | None = None) -> pa.Table:
     """An archive of two members, and a plain asset beside it."""
-    rows = assets({"z.zip": (9, etag), "z.zip!/a": (1, ""), "z.zip!/b": (2, ""), "p": (1, "y")}).to_pylist()
+    rows = assets(
+        {"z.zip": (9, etag), "z.zip!/a.txt": (1, ""), "z.zip!/b.txt": (2, ""), "p": (1, "y")}
+    ).to_pylist()
     rows[0].update(status="expanded", metadata_digest=digest)
     for member in rows[1:3]:
         member.update(container="z.zip", etag=None)
@@ -183,22 +185,24 @@ def test_members_stay_while_their_archive_is_the_same() -> None:
 def test_a_changed_archive_replaces_its_members_and_knows_their_contents(old: pa.Table) -> None:
     plan = diff(listed({"z.zip": (9, "x"), "p": (1, "y")}), old, ["s"])
     assert (plan.known, plan.deleted) == (["z.zip"], [])
-    assert sorted(plan.members["uri"]) == ["z.zip!/a", "z.zip!/b"]
+    assert sorted(plan.members["uri"]) == ["z.zip!/a.txt", "z.zip!/b.txt"]
     embedded = [
-        row["content_hash"] for row in old.to_pylist() if row["container"] and row["status"] == "embedded"
+        f"{row['content_hash']}.txt"
+        for row in old.to_pylist()
+        if row["container"] and row["status"] == "embedded"
     ]
     assert plan.work[DONORS_COLUMN].to_pylist() == [embedded]
 
 
 def test_members_go_with_their_archive() -> None:
     plan = diff(listed({"p": (1, "y")}), with_archive(), ["s"])
-    assert plan.deleted == ["z.zip", "z.zip!/a", "z.zip!/b"]
+    assert plan.deleted == ["z.zip", "z.zip!/a.txt", "z.zip!/b.txt"]
 
 
 def test_a_copied_archive_knows_the_contents_of_the_first() -> None:
     plan = diff(listed({"z.zip": (9, "x"), "p": (1, "y"), "copy.zip": (9, "x")}), with_archive(), ["s"])
     assert plan.work.select(["uri", DONORS_COLUMN]).to_pylist() == [
-        {"uri": "copy.zip", DONORS_COLUMN: ["hash of z.zip!/a", "hash of z.zip!/b"]}
+        {"uri": "copy.zip", DONORS_COLUMN: ["hash of z.zip!/a.txt.txt", "hash of z.zip!/b.txt.txt"]}
     ]
 
 
@@ -217,16 +221,16 @@ def test_an_asset_of_the_same_size_and_suffix_is_a_donor() -> None:
     plan = diff(listed({"new.txt": (7, "n"), "copy.TXT": (7, "y"), "e.txt": (9, "x")}), old, ["s"])
     donors = dict(zip(plan.work["uri"].to_pylist(), plan.work[DONORS_COLUMN].to_pylist(), strict=True))
     assert donors == {
-        "copy.TXT": ["hash of b.txt"],
+        "copy.TXT": ["hash of b.txt.txt"],
         "e.txt": None,
-        "new.txt": ["hash of a.txt", "hash of b.txt"],
+        "new.txt": ["hash of a.txt.txt", "hash of b.txt.txt"],
     }
 
 
 def test_many_assets_of_one_size_give_donors_by_etag_alone() -> None:
     old = assets({f"{i}.wav": (7, f"e{i}") for i in range(40)})
     plan = diff(listed({"moved.wav": (7, "e3"), "new.wav": (7, "other")}), old, ["s"])
-    assert plan.work[DONORS_COLUMN].to_pylist() == [["hash of 3.wav"], None]
+    assert plan.work[DONORS_COLUMN].to_pylist() == [["hash of 3.wav.wav"], None]
 
 
 def test_everything_is_embedded_again_on_request_and_nothing_is_a_donor() -> None:

@@ -17,7 +17,7 @@ from operators.lake.tables import Table
 from operators.storage import Storage, join
 from pipelines.reconcile import Attempts
 from schemas.errors import LakeError
-from schemas.tables import METADATA_DIGEST
+from schemas.tables import DONORS_COLUMN, METADATA_DIGEST
 
 ROWS = pa.schema([pa.field("uri", pa.string()), pa.field("segment_id", pa.string())])
 
@@ -47,10 +47,13 @@ def receipt(name: str, rows: list[dict[str, Any]], fragments: list[str] | None =
     return Receipt(name, pa.table(columns, schema=RECEIPT), fragments or [])
 
 
-def work(*uris: str) -> pa.Table:
+def work(*uris: str, donors: list[str] | None = None) -> pa.Table:
     nothing = pa.nulls(len(uris), pa.string())
     size = pa.nulls(len(uris), pa.int64())
-    return pa.table({"uri": list(uris), METADATA_DIGEST: nothing, "size": size, "etag": nothing})
+    known = pa.array([donors] * len(uris), pa.list_(pa.string()))
+    return pa.table(
+        {"uri": list(uris), METADATA_DIGEST: nothing, "size": size, "etag": nothing, DONORS_COLUMN: known}
+    )
 
 
 @pytest.fixture
@@ -216,10 +219,33 @@ def test_a_forgotten_member_is_cut_out(table: Table) -> None:
 def test_an_asset_with_a_known_content_is_moved_and_has_no_fragment(table: Table) -> None:
     moved = {**outcome("b", 0), "status": "moved"}
     receipts = [staged(table, "r1", [segment("a", "1"), outcome("a", 1), moved])]
-    result = Attempts(receipts, work("a", "b")).reconcile(table)
+    attempts = Attempts(receipts, work("a", "b", donors=["h"]))
+    result = attempts.reconcile(table)
     assert result.assets.column("uri").to_pylist() == ["a"]
     assert result.moved.select("uri", "content_hash").rows() == [("b", "h")]
-    assert Attempts(receipts, work("a", "b")).remaining()[0].num_rows == 0
+    assert attempts.remaining()[0].num_rows == 0
+
+
+@pytest.mark.parametrize("donors", [None, ["other"], ["h.txt"]])
+def test_an_asset_whose_donor_is_gone_is_embedded_after_all(table: Table, donors: list[str] | None) -> None:
+    moved = {**outcome("b", 0), "status": "moved"}
+    before = Attempts([receipt("r1", [moved])], work("b", donors=donors))
+    assert before.remaining()[0]["uri"].to_pylist() == ["b"]
+    after = Attempts(
+        [*before.receipts, staged(table, "r2", [segment("b", "1"), outcome("b", 1)])], before.work
+    )
+    assert after.reconcile(table).moved.is_empty()
+
+
+@pytest.mark.parametrize("status", ["moved", "expanded"])
+@pytest.mark.parametrize("failed_first", [True, False])
+def test_the_best_attempt_counts_whichever_came_first(table: Table, status: str, failed_first: bool) -> None:
+    good, bad = {**outcome("b", 0), "status": status}, outcome("b", 0, "storage")
+    rows = [bad, good] if failed_first else [good, bad]
+    attempts = Attempts([receipt(str(i), [one]) for i, one in enumerate(rows)], work("b", donors=["h"]))
+    (found,) = attempts.outcomes()["status"]
+    assert found == status
+    assert attempts.remaining()[0].num_rows == 0
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
