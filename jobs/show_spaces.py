@@ -43,10 +43,18 @@ def show_alias(moved: Alias, as_json: bool) -> None:
     """Where readers are now."""
     if as_json:
         return print(moved.model_dump_json())
-    return Console(highlight=False).print(
+    console = Console(highlight=False)
+    console.print(
         f"corpus {moved.corpus}: {moved.live} is live, {moved.before} was (catalog entry {moved.catalog_entry})",
         soft_wrap=True,
     )
+    if moved.coverage < 1:
+        console.print(
+            f"it holds {moved.coverage:.1%} of what {moved.before} does: `embedlake embed` or the next night, with its "
+            f"model, brings it up to date",
+            soft_wrap=True,
+        )
+    return None
 
 
 def show_drop(done: Drop, as_json: bool) -> None:

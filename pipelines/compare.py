@@ -109,8 +109,15 @@ def compare(
         gate=gate,
         failures=(),
     )
-    judged = comparison.model_copy(update={"failures": tuple(_failures(comparison))})
-    verdict = Verdict(against=old, version=judged.new.version, failures=judged.failures, at=judged.at)
+    judged = comparison.model_copy(update={"failures": tuple(gate_failures(comparison))})
+    states = reader.catalog.corpora[corpus].spaces
+    verdict = Verdict(
+        against=old,
+        revision=states[new].revision,
+        against_revision=states[old].revision,
+        failures=judged.failures,
+        at=judged.at,
+    )
     change = Compared(corpus=corpus, space=new, verdict=verdict, at=judged.at)
     CatalogLog(reader.layout, reader.storage).append(reader.catalog, change)
     return judged
@@ -261,11 +268,14 @@ def _by_modality(reader: LakeReader, corpus: str, old: str, new: str) -> tuple[M
     return tuple(ModalityCoverage(**row) for row in found.sort("modality").to_dicts())
 
 
-def _failures(one: Comparison) -> Iterator[str]:
+def gate_failures(one: Comparison) -> Iterator[str]:
     """What is below or above the gate's thresholds, each in one sentence."""
     gate = one.gate
     if one.coverage < gate.min_coverage:
         yield f"coverage {one.coverage:.1%} is below {gate.min_coverage:.1%}"
+    for m in one.coverage_by_modality:
+        if m.embedded < gate.min_embedded * m.held:
+            yield f"{m.embedded} of {m.held} {m.modality} assets kept vectors, fewer than {gate.min_embedded:.1%}"
     for h in one.new.health:
         at = f"at width {h.width}"
         if h.not_finite > gate.max_not_finite:

@@ -56,13 +56,14 @@ class SpaceStatus(Frozen):
 
 
 class Alias(Frozen):
-    """A promotion or a rollback: where readers are, and were."""
+    """A promotion or a rollback: where readers are, and were, and the share of those assets that is here, too."""
 
     lake: str
     corpus: str
     live: str
     before: str
     catalog_entry: int
+    coverage: float
     forced: bool = False
 
 
@@ -167,6 +168,7 @@ def promote(
         live=space,
         before=entry.live,
         catalog_entry=number,
+        coverage=coverage(reader, corpus, space).share,
         forced=force,
     )
 
@@ -178,10 +180,12 @@ def _ask_gate(entry: Corpus, state: SpaceState, space: str) -> None:
         raise GateError(
             f"space {space} was never compared with the live one: run {compare}, or promote with --force"
         )
-    if verdict.version != state.version:
-        raise GateError(
-            f"space {space} has other rows than when it was compared: run {compare} again, or give --force"
-        )
+    compared = {space: verdict.revision, entry.live: verdict.against_revision}
+    for name, revision in compared.items():
+        if entry.spaces[name].revision != revision:
+            raise GateError(
+                f"space {name} has other rows than when it was compared: run {compare} again, or give --force"
+            )
     if verdict.failures:
         raise GateError(
             f"space {space} did not pass the gate: {'; '.join(verdict.failures)}: promote with --force"
@@ -202,7 +206,12 @@ def rollback(lake: str, corpus: str, storage: Storage = Storage()) -> Alias:
     change = RolledBack(corpus=corpus, space=entry.former[-1], at=datetime.now(UTC))
     number = CatalogLog(reader.layout, storage).append(reader.catalog, change).number
     return Alias(
-        lake=reader.layout.lake, corpus=corpus, live=change.space, before=entry.live, catalog_entry=number
+        lake=reader.layout.lake,
+        corpus=corpus,
+        live=change.space,
+        before=entry.live,
+        catalog_entry=number,
+        coverage=coverage(reader, corpus, change.space).share,
     )
 
 

@@ -50,7 +50,8 @@ class Verdict(Frozen):
     """What the last comparison of a space came to. It passed the gate when there are no `failures`."""
 
     against: str
-    version: int = Field(description="of the space's table when it was compared")
+    revision: int = Field(description="of the space when it was compared")
+    against_revision: int = Field(description="of the live space then")
     failures: tuple[str, ...]
     at: datetime
 

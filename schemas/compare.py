@@ -12,7 +12,10 @@ from schemas.card import Frozen
 class Gate(Frozen):
     """Thresholds of a new space. `max_ndcg_drop` counts at every width, where there are golden queries."""
 
-    min_coverage: float = Field(default=0.99, ge=0, le=1)
+    min_coverage: float = Field(default=0.99, ge=0, le=1, description="assets that were looked at")
+    min_embedded: float = Field(
+        default=0.98, ge=0, le=1, description="of those of each modality, assets that have vectors"
+    )
     max_not_finite: int = Field(default=0, ge=0)
     max_off_unit: int = Field(default=0, ge=0, description="sampled vectors whose norm is not 1")
     max_same_vector: float = Field(

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from jobs.show_compare import page
-from pipelines.compare import compare, health
+from pipelines.compare import compare, gate_failures, health
 from pipelines.reader import LakeReader
 from pipelines.spaces import promote
 from schemas.catalog import Backfill
-from schemas.compare import Comparison, Gate, Golden
+from schemas.compare import Comparison, Gate, Golden, ModalityCoverage
 from schemas.errors import GateError, UsageError
 from schemas.recipe import Recipe
 from schemas.space import Space
@@ -65,6 +65,13 @@ def test_a_space_that_lacks_assets_or_searches_worse_is_refused(tmp_path: Path) 
     assert any("nDCG@10 of the golden queries falls" in text for text in found.failures)
     with pytest.raises(UsageError, match="with itself"):
         compared(worn, SPACE.id)
+
+
+def test_a_space_that_quarantined_a_whole_modality_is_refused(tmp_path: Path) -> None:
+    worn, new = lake(tmp_path, TEXTS)
+    silent = ModalityCoverage(modality="audio", old=10, held=10, embedded=0)
+    found = compared(worn, new).model_copy(update={"coverage_by_modality": (silent,)})
+    assert list(gate_failures(found)) == ["0 of 10 audio assets kept vectors, fewer than 98.0%"]
 
 
 def test_golden_queries_say_how_search_fares_half_way_and_whether_a_bridge_helps(tmp_path: Path) -> None:

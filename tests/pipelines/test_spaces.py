@@ -113,11 +113,17 @@ def _keeping(failures: list[BaseException], work: Callable[[], None]) -> Callabl
     return call
 
 
-def judge(worn: Worn, *failures: str, version: int | None = None) -> None:
+def judge(worn: Worn, *failures: str) -> None:
     base = worn.log().read()
-    state = base.corpora[CORPUS].spaces[new_space()]
+    spaces = base.corpora[CORPUS].spaces
     now = datetime.now(UTC)
-    verdict = Verdict(against=SPACE.id, version=version or state.version, failures=failures, at=now)
+    verdict = Verdict(
+        against=SPACE.id,
+        revision=spaces[new_space()].revision,
+        against_revision=spaces[SPACE.id].revision,
+        failures=failures,
+        at=now,
+    )
     worn.log().append(base, Compared(corpus=CORPUS, space=new_space(), verdict=verdict, at=now))
 
 
@@ -134,6 +140,11 @@ def test_a_space_is_promoted_only_as_the_comparison_found_it_good_unless_forced(
     with pytest.raises(GateError, match="other rows than when it was compared"):
         promote(worn.lake, CORPUS, new_space())
     judge(worn)
+    worn.night(texts(*"abcde"))
+    with pytest.raises(GateError, match=f"{SPACE.id} has other rows than when it was compared"):
+        promote(worn.lake, CORPUS, new_space())
+    judge(worn)
+    maintain(worn.lake, CORPUS)
     assert promote(worn.lake, CORPUS, new_space()).live == new_space()
     judge(worn, "again")
     rollback(worn.lake, CORPUS)
