@@ -142,6 +142,7 @@ def _lines(
         before, after = old.cosines, new.cosines
         scores = ways(before, after, moved, sample, rerank)
         images = _images(old.gallery, new.gallery, sample)
+        scores[BRIDGED] = scores[MERGED]
         if images is not None:
             second = cosines(new.queries, images)
             joined = [joint(b, s, b[sample], s[sample]) for b, s in zip(before, second, strict=True)]
