@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
+from operators.compressed import compression
 from operators.decode.sniff import HEAD_BYTES, MediaType, sniff
-from operators.decode.unpack import compression, open_zip, unpacked, zip_member
+from operators.decode.unpack import open_zip, unpacked, zip_member
 from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import UnpackRecipe

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 import pyarrow as pa
 
+from operators.compressed import (
+    BLOCK_BYTES,
+    DAMAGE,
+    METHODS,
+    ZIP_DAMAGE,
+    compression,
+    member_blocks,
+    stream,
+    zip_directory,
+)
 from operators.sources.spool import Fetched, spooled
 from schemas.errors import AssetError, ErrorCode, described
 from schemas.recipe import ArchiveRecipe
 
 HEAD_BYTES = 4096
-_BLOCK = 1 << 20
 _FREE_BYTES = 256 << 20
 """What an archive may hold in any case, however small it is itself."""
 _TAR_BLOCK = 512
 _DIRECTORY_BYTES = 64 << 20
-_TAIL_BYTES = 66_000
-"""Where a zip's end record lies: it, its 64-bit form and a comment of 64 KiB."""
 _EXTENSIONS = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -37,8 +39,7 @@ _EXTENSIONS = (
 )
 _EXTENSION_BYTES = 1 << 20
 _LATEST = 2**33
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, NotImplementedError)
+_DAMAGE = (*DAMAGE, *ZIP_DAMAGE, tarfile.TarError)
 _DAMAGED_VALUES = (ValueError, OverflowError, UnicodeError, pa.ArrowException)
 _ENCRYPTED = 0x1
 _HIDDEN = ("__MACOSX/", "PaxHeaders/")
@@ -66,10 +67,10 @@ def archive_kind(file: BinaryIO) -> str | None:
             return None if _is_package(file) else "zip"
         if _is_tar(head):
             return "tar"
-        compression = next((name for magic, name in _COMPRESSED.items() if head.startswith(magic)), None)
-        if compression is None:
+        packed = compression(head)
+        if packed is None:
             return None
-        kind = f"tar+{compression}"
+        kind = f"tar+{packed}"
         return kind if _is_tar(_plain(file, kind).read(_TAR_BLOCK)) else None
     except (*_DAMAGE, *_DAMAGED_VALUES, OSError):
         return None
@@ -91,22 +92,38 @@ def members(file: BinaryIO, kind: str, size: int, recipe: ArchiveRecipe, max_byt
         AssetError: CORRUPT where the archive itself is damaged, LIMIT for too many members or a bomb; members
             before that point have been given.
     """
-    names: dict[str, int] = {}
+    names = _Names()
     budget = _Budget(int(max(_FREE_BYTES, size * recipe.max_ratio)))
     found = _zip(file, budget, max_bytes) if kind == "zip" else _tar(file, kind, budget, max_bytes)
     try:
         for count, member in enumerate(found):
             if count == recipe.max_members:
                 raise AssetError(ErrorCode.LIMIT, f"more than {recipe.max_members} members")
-            again = names[member.name] = names.get(member.name, 0) + 1
-            name = member.name if again == 1 else f"{member.name}#{again}"
-            yield Member(name, member.size, member.mtime, member.body)
+            yield Member(names.given(member.name), member.size, member.mtime, member.body)
     except (*_DAMAGE, *_DAMAGED_VALUES) as error:
         raise AssetError(ErrorCode.CORRUPT, f"damaged {kind} archive: {described(error)}") from error
     except OSError as error:
         if error.errno is not None:
             raise
         raise AssetError(ErrorCode.CORRUPT, f"damaged {kind} archive: {described(error)}") from error
+
+
+class _Names:
+    """Names of which none is given twice, nor to what lies in an archive inside: those have `!/`."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def given(self, name: str) -> str:
+        """The name, with a number where it is taken."""
+        name = own = name.replace("!/", "%21/")
+        again = self._seen.get(name, 0)
+        while own in self._seen:
+            again += 1
+            own = f"{name}#{again}"
+        self._seen[name] = max(again, 1)
+        self._seen.setdefault(own, 1)
+        return own
 
 
 _PACKAGES = frozenset({"[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF", "AndroidManifest.xml"})
@@ -149,9 +166,21 @@ class _Budget:
     def __init__(self, most: int) -> None:
         self.most, self.taken = most, 0
 
+    def take(self, count: int) -> None:
+        """Spend so many bytes."""
+        self.taken += count
+        if self.taken > self.most:
+            raise _Bomb(self.most)
+
     def reading(self, file: BinaryIO) -> _Counted:
         """The file, until the budget is spent."""
         return _Counted(file, self)
+
+    def charged(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """The blocks, until the budget is spent."""
+        for block in blocks:
+            self.take(len(block))
+            yield block
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +190,8 @@ class _Counted:
 
     def read(self, size: int) -> bytes:
         block = self.file.read(size)
-        self.budget.taken += len(block)
-        if self.budget.taken > self.budget.most:
-            raise _Bomb(self.budget.most)
+        self.budget.take(len(block))
         return block
-
-
-def _blocks(file: _Counted | BinaryIO) -> Iterator[bytes]:
-    while block := file.read(_BLOCK):
-        yield block
 
 
 def _zip(file: BinaryIO, budget: _Budget, max_bytes: int) -> Iterator[Member]:
@@ -186,9 +208,11 @@ def _zip_body(
 ) -> Fetched | AssetError:
     if info.flag_bits & _ENCRYPTED:
         return AssetError(ErrorCode.ENCRYPTED, "an encrypted member of a zip archive")
+    if info.compress_type not in METHODS:
+        detail = f"a member of a zip archive in compression method {info.compress_type}"
+        return AssetError(ErrorCode.UNSUPPORTED, f"{detail}; pack it with deflate")
     try:
-        with archive.open(info) as file:
-            return spooled(_blocks(budget.reading(cast(BinaryIO, file))), max_bytes)
+        return spooled(budget.charged(member_blocks(archive, info)), max_bytes)
     except _Bomb:
         raise
     except AssetError as error:
@@ -206,31 +230,58 @@ def _zip_time(info: zipfile.ZipInfo) -> datetime | None:
 
 def _check_directory(file: BinaryIO) -> None:
     """The library reads the whole directory at once, at ten times its size in memory."""
-    file.seek(0, io.SEEK_END)
-    file.seek(max(0, file.tell() - _TAIL_BYTES))
-    tail = file.read()
-    at, wide = tail.rfind(b"PK\5\6"), tail.rfind(b"PK\6\6")
-    size = int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
-    if size == 0xFFFFFFFF and wide >= 0:
-        size = int.from_bytes(tail[wide + 40 : wide + 48], "little")
+    _, size = zip_directory(file) or (0, 0)
     if size > _DIRECTORY_BYTES:
         raise AssetError(
             ErrorCode.LIMIT, f"a zip directory of {size} bytes, more than {_DIRECTORY_BYTES} are not read"
         )
 
 
+_BAD_HEADERS = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
+"""The library takes these for the end wherever they are not the first header."""
+
+
 class _Info(tarfile.TarInfo):
-    """A header; long names and attributes, which the library reads into memory, are bounded."""
+    """A header; what the library would read into memory is bounded, and damage is never taken for the end.
+
+    Of a sparse file only `sparse` is set: the map of its holes is not read, and its data are not its bytes.
+    """
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except _BAD_HEADERS as error:
+            raise tarfile.ReadError(f"a damaged header: {error}") from error
 
     def _proc_member(self, archive: tarfile.TarFile) -> Any:
         if self.type in _EXTENSIONS and self.size > _EXTENSION_BYTES:
             raise tarfile.ReadError(f"an extended header of {self.size} bytes")
         return super()._proc_member(archive)  # type: ignore[misc]
 
+    def _proc_sparse(self, archive: Any) -> Any:
+        _, more, size = self._sparse_structs  # type: ignore[attr-defined]
+        while more:
+            block = archive.fileobj.read(_TAR_BLOCK)
+            if len(block) < _TAR_BLOCK:
+                raise tarfile.ReadError("cut off in a sparse header")
+            more = block[504]
+        self.sparse = []  # type: ignore[assignment]
+        self.offset_data = archive.fileobj.tell()
+        archive.offset = self.offset_data + self._block(self.size)  # type: ignore[attr-defined]
+        self.size = size
+        return self
+
+    def _proc_gnusparse(self, found: Any, *_: Any) -> None:
+        found.sparse = []
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _proc_gnusparse
+
 
 def _tar(file: BinaryIO, kind: str, budget: _Budget, max_bytes: int) -> Iterator[Member]:
     # Every byte of the stream counts: what is skipped has to come out of the compression too.
     plain = cast(BinaryIO, budget.reading(_plain(file, kind)))
+    given = _Budget(budget.most)
     with tarfile.open(
         fileobj=plain, mode="r|", tarinfo=_Info, encoding="utf-8", errors="backslashreplace"
     ) as archive:
@@ -239,15 +290,19 @@ def _tar(file: BinaryIO, kind: str, budget: _Budget, max_bytes: int) -> Iterator
             archive.members = []  # type: ignore[attr-defined]
             if info.isfile() and not info.name.startswith(_HIDDEN):
                 mtime = datetime.fromtimestamp(info.mtime, UTC) if 0 < info.mtime < _LATEST else None
-                yield Member(info.name, info.size, mtime, _tar_body(archive, info, max_bytes))
+                yield Member(info.name, info.size, mtime, _tar_body(archive, info, given, max_bytes))
 
 
-def _tar_body(archive: tarfile.TarFile, info: tarfile.TarInfo, max_bytes: int) -> Fetched | AssetError:
+def _tar_body(
+    archive: tarfile.TarFile, info: tarfile.TarInfo, given: _Budget, max_bytes: int
+) -> Fetched | AssetError:
+    if info.issparse():
+        return AssetError(ErrorCode.UNSUPPORTED, "a sparse member of a tar archive; pack it without --sparse")
     file = archive.extractfile(info)
     if file is None:
         return AssetError(ErrorCode.CORRUPT, "a member of a tar archive that is no file")
     try:
-        return spooled(_blocks(cast(BinaryIO, file)), max_bytes)
+        return spooled(given.charged(iter(lambda: file.read(BLOCK_BYTES), b"")), max_bytes)
     except _Bomb:
         raise
     except AssetError as error:
@@ -256,26 +311,6 @@ def _tar_body(archive: tarfile.TarFile, info: tarfile.TarInfo, max_bytes: int) -
 
 def _plain(file: BinaryIO, kind: str) -> BinaryIO:
     """The uncompressed stream of an archive."""
-    compression = kind.partition("+")[2]
+    packed = kind.partition("+")[2]
     file.seek(0)
-    if not compression:
-        return file
-    openers: dict[str, Callable[[BinaryIO], Any]] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
-    if compression in openers:
-        return cast(BinaryIO, openers[compression](file))
-    return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(_Unowned(file), "r"), compression))
-
-
-class _Unowned(io.RawIOBase):
-    """A file that a reader may close without closing it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        block = self._file.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
+    return cast(BinaryIO, stream(file, packed)) if packed else file
