@@ -56,10 +56,12 @@ class ReadAssets:
             row = rows[index]
             row.update({name: frozenset(row.get(name) or ()) for name in (STAGED_COLUMN, DONORS_COLUMN)})
             asset = AssetRows(row, self.recipe.digest)
-            if isinstance(fetched, AssetError):
-                out.add([asset.outcome(fetched)])
-                continue
-            for found in self._asset(asset, wanted[index], fetched):
+            results: Iterable[list[Row]] = (
+                [[asset.outcome(fetched)]]
+                if isinstance(fetched, AssetError)
+                else self._asset(asset, wanted[index], fetched)
+            )
+            for found in results:
                 out.add(found)
                 if out.full:
                     yield out.take()
@@ -165,8 +167,9 @@ def _prepare(preparer: Preparer, inputs: list[tuple[Part, ...]]) -> tuple[list[t
 
 
 def _internal(error: Exception, stage: Stage) -> AssetError:
-    detail = described(error)
-    return AssetError(ErrorCode.INTERNAL, detail, stage)
+    """The error of a fault that no decoder names: the machine's own, such as a full disk, passes."""
+    failed = isinstance(error, OSError) and error.errno is not None
+    return AssetError(ErrorCode.STORAGE if failed else ErrorCode.INTERNAL, described(error), stage)
 
 
 def _batches(segments: Iterable[Segment], rows: int, max_bytes: int) -> Iterator[list[Segment]]:

@@ -184,6 +184,10 @@ class AssetRows:
         }
 
 
+_BLOCK_ROWS = 4096
+"""Rows without media, of what moved or failed, are a few kilobytes each."""
+
+
 class Block:
     """Output rows until they are worth a table."""
 
@@ -196,8 +200,8 @@ class Block:
 
     @property
     def full(self) -> bool:
-        """Whether it holds its bytes of media."""
-        return self.size >= self.block_bytes
+        """Whether it holds its bytes of media, or as many rows as a table has."""
+        return self.size >= self.block_bytes or len(self.rows) >= _BLOCK_ROWS
 
     def add(self, rows: list[Row]) -> None:
         """Hold more rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from operators.read import ReadAssets
-from operators.rows import AssetRows
+from operators.rows import AssetRows, Block
+from operators.sources import spool
 from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.listing import list_source
 from operators.storage import Storage
@@ -20,6 +22,7 @@ from schemas.tables import LISTING, SEGMENT_KIND
 from tests.models.hashed import HashSpec
 from tests.operators.decode.pages import pdf_bytes
 from tests.operators.decode.texts import WORDS, png
+from tests.operators.sources.test_archive import make_zip
 
 ALBUM = (
     f"# A\n\n![one](1.png)\n\n{WORDS}\n\n# B\n\n{WORDS}\n\n![two](2.png)\n\n{WORDS}\n\n![gone](gone.png)\n"
@@ -88,3 +91,32 @@ def test_a_segment_of_pages_says_its_first_and_its_last_one(tmp_path: Path) -> N
     assert [(row["page"], row["page_end"]) for row in found] == [(1, 2), (3, 4), (5, 5)]
     assert [locate(row) for row in found] == ["pp. 1-2", "pp. 3-4", "p. 5"]
     assert len({row["segment_id"] for row in found}) == 3
+
+
+def read_all(folder: Path) -> list[pa.Table]:
+    fetcher = Fetcher(storage=Storage(), grants={str(folder): (str(folder),)}, max_bytes=1 << 30)
+    read = ReadAssets(fetcher=fetcher, spec=HashSpec(), recipe=Recipe())
+    return list(read(list_source(str(folder), Storage()).table))
+
+
+def test_rows_without_media_fill_a_table_too(tmp_path: Path) -> None:
+    out = Block(1 << 20, LISTING)
+    for number in range(4096):
+        assert not out.full
+        out.add([{"uri": str(number)}])
+    assert out.full
+    row = {"uri": str(tmp_path / "gone"), "source": str(tmp_path), "size": 1}
+    fetcher = Fetcher(storage=Storage(), grants={str(tmp_path): (str(tmp_path),)}, max_bytes=1 << 30)
+    read = ReadAssets(fetcher=fetcher, spec=HashSpec(), recipe=Recipe())
+    tables = list(read(pa.Table.from_pylist([row] * 5000, LISTING)))
+    assert [table.num_rows for table in tables] == [4096, 904], "failures are rows as well"
+
+
+def test_a_disk_that_cannot_take_a_member_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.zip").write_bytes(make_zip({"a.txt": b"words " * 99}))
+    monkeypatch.setattr(spool, "SPOOL_BYTES", 10)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such folder"))
+    (table,) = read_all(tmp_path)
+    assert table["error_code"].to_pylist() == [str(ErrorCode.STORAGE)]
