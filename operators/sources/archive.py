@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Self, cast
 
 import pyarrow as pa
@@ -115,12 +116,13 @@ class _Names:
         self._seen: dict[str, int] = {}
 
     def given(self, name: str) -> str:
-        """The name, with a number where it is taken."""
+        """The name, with a number before its suffix where it is taken."""
         name = own = name.replace("!/", "%21/")
-        again = self._seen.get(name, 0)
+        suffix = PurePosixPath(name).suffix
+        stem, again = name.removesuffix(suffix), self._seen.get(name, 0)
         while own in self._seen:
             again += 1
-            own = f"{name}#{again}"
+            own = f"{stem}#{again}{suffix}"
         self._seen[name] = max(again, 1)
         self._seen.setdefault(own, 1)
         return own

@@ -39,7 +39,7 @@ def test_a_row_is_a_segment_with_a_line_for_each_value() -> None:
     [
         (csv_file(), "a.csv"),
         (csv_file(";"), "a.csv"),
-        (csv_file("|"), "s3://b/a.CSV?x=1"),
+        (csv_file("|"), "https://host/a.CSV?x=1"),
         (csv_file("\t"), "a.tsv"),
         (b"sep=;\n" + csv_file(";"), "a.csv"),
         (csv_file().decode().encode("utf-16"), "a.csv"),

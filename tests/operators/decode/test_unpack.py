@@ -46,6 +46,11 @@ def test_a_compressed_file_is_decoded_as_what_it_holds(suffix: str, name: str) -
         assert [s.text for s in decoded(packed, full)] == [s.text for s in decoded(SAMPLES[name], name)]
 
 
+def test_a_hash_in_a_compressed_file_s_name_is_part_of_it() -> None:
+    text = b"a,b\n1,2\n"
+    assert [s.text for s in decoded(gzip.compress(text), "/C#.gz#1.csv.gz")] == ["a: 1\nb: 2"]
+
+
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_streams_one_after_another_are_all_read(suffix: str) -> None:
     packed = PACKERS[suffix](b"one ") + PACKERS[suffix](b"two")

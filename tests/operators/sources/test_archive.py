@@ -130,10 +130,11 @@ def tar_of(*files: tuple[str, bytes]) -> bytes:
 
 
 def test_no_two_members_have_one_name_whatever_they_are_called() -> None:
-    names = ("a", "a", "a#2", "a", "a#2#2", "n!/a", "n%21/a", "!/")
+    names = ("a", "a", "a#2", "a", "a#2#2", "n!/a", "n%21/a", "!/", "x.csv", "x.csv", "x#2.csv")
     found = [one.name for one in opened(tar_of(*((name, b"x") for name in names)))]
     assert len(set(found)) == len(names)
     assert found[:3] == ["a", "a#2", "a#2#2"]
+    assert found[-3:] == ["x.csv", "x#2.csv", "x#2#2.csv"], "a name's end tells its type"
     assert not any("!/" in name for name in found), "that is how the name of what lies deeper begins"
 
 
