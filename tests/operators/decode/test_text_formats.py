@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -231,3 +232,10 @@ def test_a_notebook_reads_as_prose_code_and_what_it_printed() -> None:
     with pytest.raises(AssetError) as caught:
         decoded(b'{"cells": 3}', "a.ipynb")
     assert caught.value.code is ErrorCode.CORRUPT
+
+
+def test_half_a_surrogate_pair_in_a_notebook_costs_one_character() -> None:
+    cell = {"cell_type": "markdown", "source": "# T \ud800\n\nthe \udc00 quay", "metadata": {}}
+    data = json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}).encode()
+    (segment,) = decoded(data, "a.ipynb")
+    assert segment.text == "# T \ufffd\n\nthe \ufffd quay"
