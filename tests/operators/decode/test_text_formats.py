@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
@@ -234,8 +233,7 @@ def test_a_notebook_reads_as_prose_code_and_what_it_printed() -> None:
     assert caught.value.code is ErrorCode.CORRUPT
 
 
-def test_half_a_surrogate_pair_in_a_notebook_costs_one_character() -> None:
-    cell = {"cell_type": "markdown", "source": "# T \ud800\n\nthe \udc00 quay", "metadata": {}}
-    data = json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}).encode()
-    (segment,) = decoded(data, "a.ipynb")
-    assert segment.text == "# T \ufffd\n\nthe \ufffd quay"
+def test_half_a_surrogate_pair_in_a_mail_costs_one_character() -> None:
+    head = b"From: a@b.c\nMIME-Version: 1.0\nContent-Type: text/plain; charset="
+    (segment,) = decoded(head + b"utf-7\n\nthe +2AA- quay\n", tokens=200)
+    assert segment.text == "From: a@b.c\n\nthe \ufffd quay"
