@@ -25,9 +25,11 @@ from schemas.tables import (
     ASSET_KIND,
     DONORS_COLUMN,
     STAGED_COLUMN,
+    TAKEN_COLUMN,
 )
 
 _PREPARE_ROWS = 64
+_SETS = (STAGED_COLUMN, DONORS_COLUMN, TAKEN_COLUMN)
 _INLINE_NAME = "document.json"
 
 
@@ -54,7 +56,7 @@ class ReadAssets:
         wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"], r["etag"]) for r in rows]
         for index, fetched in self.fetcher.fetch_all(wanted):
             row = rows[index]
-            row.update({name: frozenset(row.get(name) or ()) for name in (STAGED_COLUMN, DONORS_COLUMN)})
+            row.update({name: frozenset(row.get(name) or ()) for name in _SETS})
             asset = AssetRows(row, self.recipe.digest)
             results: Iterable[list[Row]] = (
                 [[asset.outcome(fetched)]]
@@ -101,7 +103,9 @@ class ReadAssets:
         if depth > limits.max_depth:
             raise AssetError(ErrorCode.LIMIT, f"an archive in {depth - 1} others, more than are opened")
         try:
-            for member in members(fetched.file, kind, fetched.size, limits, self.fetcher.max_bytes):
+            for member in members(
+                fetched.file, kind, fetched.size, limits, self.fetcher.max_bytes, asset.names_taken()
+            ):
                 inner = asset.member(member.name, member.size, member.mtime)
                 found: Iterable[list[Row]] = (
                     ([inner.outcome(member.body)],)

@@ -19,12 +19,14 @@ from schemas.tables import (
     DONORS_COLUMN,
     EMBEDDED,
     EXPANDED,
+    INSIDE,
     METADATA_DIGEST,
     MOVED,
     PREPARED,
     QUARANTINED,
     SEGMENT_KIND,
     STAGED_COLUMN,
+    TAKEN_COLUMN,
 )
 
 Row = dict[str, Any]
@@ -52,6 +54,7 @@ class AssetRows:
         self.metadata = row.get("metadata")
         self.staged = row.get(STAGED_COLUMN) or frozenset()
         self.donors = row.get(DONORS_COLUMN) or frozenset()
+        self.taken = row.get(TAKEN_COLUMN) or frozenset()
         self.recipe_digest = recipe_digest
         self.digests: list[str] = []
         self.references: dict[str, str] = {}
@@ -97,8 +100,13 @@ class AssetRows:
 
     def member(self, name: str, size: int | None, mtime: datetime | None) -> AssetRows:
         """What lies in this archive: it shares the source, the user's metadata and the object's etag."""
-        own = {"uri": f"{self.uri}!/{name}", "size": size, "mtime": mtime}
+        own = {"uri": f"{self.uri}{INSIDE}{name}", "size": size, "mtime": mtime}
         return AssetRows({**self.given, **own}, self.recipe_digest, self.row["container"] or self.uri)
+
+    def names_taken(self) -> list[str]:
+        """Names that no member may have: with one its URI would be that of an object."""
+        inside = f"{self.uri}{INSIDE}"
+        return [uri.removeprefix(inside) for uri in self.taken if uri.startswith(inside)]
 
     def expanding(self, content_hash: str, media_type: str) -> None:
         """It is an archive."""

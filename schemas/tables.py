@@ -31,6 +31,12 @@ DONORS_COLUMN = "donors"
 """Optional on listing rows: content hashes of embedded assets of the same size and suffix. An object that has one
 of them is not embedded again: it takes the donor's vectors."""
 
+TAKEN_COLUMN = "taken"
+"""Optional on listing rows: URIs of objects that a member of the archive must not get."""
+
+INSIDE = "!/"
+"""Between an archive's URI and the name of what lies in it."""
+
 METADATA_DIGEST = "metadata_digest"
 
 ASSETS = pa.schema(

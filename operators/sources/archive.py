@@ -25,6 +25,7 @@ from operators.compressed import (
 from operators.sources.spool import Fetched, spooled
 from schemas.errors import AssetError, ErrorCode, described
 from schemas.recipe import ArchiveRecipe
+from schemas.tables import INSIDE
 
 HEAD_BYTES = 4096
 _FREE_BYTES = 256 << 20
@@ -79,7 +80,14 @@ def archive_kind(file: BinaryIO) -> str | None:
         file.seek(0)
 
 
-def members(file: BinaryIO, kind: str, size: int, recipe: ArchiveRecipe, max_bytes: int) -> Iterator[Member]:
+def members(
+    file: BinaryIO,
+    kind: str,
+    size: int,
+    recipe: ArchiveRecipe,
+    max_bytes: int,
+    taken: Iterable[str] = (),
+) -> Iterator[Member]:
     """The files of an archive in the order of the archive; folders, links and devices are left out.
 
     Args:
@@ -88,12 +96,13 @@ def members(file: BinaryIO, kind: str, size: int, recipe: ArchiveRecipe, max_byt
         size: its bytes.
         recipe: its limits.
         max_bytes: of one member; a larger one is an error of its own.
+        taken: names that no member is given.
 
     Raises:
         AssetError: CORRUPT where the archive itself is damaged, LIMIT for too many members or a bomb; members
             before that point have been given.
     """
-    names = _Names()
+    names = _Names(taken)
     budget = _Budget(int(max(_FREE_BYTES, size * recipe.max_ratio)))
     found = _zip(file, budget, max_bytes) if kind == "zip" else _tar(file, kind, budget, max_bytes)
     try:
@@ -112,12 +121,12 @@ def members(file: BinaryIO, kind: str, size: int, recipe: ArchiveRecipe, max_byt
 class _Names:
     """Names of which none is given twice, nor to what lies in an archive inside: those have `!/`."""
 
-    def __init__(self) -> None:
-        self._seen: dict[str, int] = {}
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._seen = dict.fromkeys(taken, 1)
 
     def given(self, name: str) -> str:
         """The name, with a number before its suffix where it is taken."""
-        name = own = name.replace("!/", "%21/")
+        name = own = name.replace(INSIDE, "%21/")
         suffix = PurePosixPath(name).suffix
         stem, again = name.removesuffix(suffix), self._seen.get(name, 0)
         while own in self._seen:

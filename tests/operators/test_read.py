@@ -18,7 +18,7 @@ from operators.storage import Storage
 from pipelines.query import locate
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import PdfRecipe, Recipe, TextRecipe
-from schemas.tables import LISTING, SEGMENT_KIND
+from schemas.tables import ASSET_KIND, LISTING, SEGMENT_KIND, TAKEN_COLUMN
 from tests.models.hashed import HashSpec
 from tests.operators.decode.pages import pdf_bytes
 from tests.operators.decode.texts import WORDS, png
@@ -120,3 +120,18 @@ def test_a_disk_that_cannot_take_a_member_is_tried_again(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such folder"))
     (table,) = read_all(tmp_path)
     assert table["error_code"].to_pylist() == [str(ErrorCode.STORAGE)]
+
+
+def test_a_member_never_gets_the_uri_of_an_object(tmp_path: Path) -> None:
+    body = make_zip({"a.txt": b"words", "n.zip": make_zip({"b.txt": b"more"})})
+    (tmp_path / "x.zip").write_bytes(body)
+    inside = f"{tmp_path}/x.zip!/"
+    taken = [f"{inside}a.txt", f"{inside}n.zip!/b.txt"]
+    row = {"uri": str(tmp_path / "x.zip"), "source": str(tmp_path), "size": len(body), TAKEN_COLUMN: taken}
+    fetcher = Fetcher(storage=Storage(), grants={str(tmp_path): (str(tmp_path),)}, max_bytes=1 << 30)
+    read = ReadAssets(fetcher=fetcher, spec=HashSpec(), recipe=Recipe())
+    (table,) = read(
+        pa.Table.from_pylist([row], LISTING.append(pa.field(TAKEN_COLUMN, pa.list_(pa.string()))))
+    )
+    found = [r["uri"].removeprefix(inside) for r in table.to_pylist() if r["kind"] == ASSET_KIND]
+    assert found[:2] == ["a#2.txt", "n.zip!/b#2.txt"]
