@@ -14,7 +14,7 @@ from operators.isolation.decoders import decoders
 from operators.model.contract import ModelSpec, Preparer
 from operators.parts import Part, Segment
 from operators.rows import AssetRows, Block, Row, media_bytes
-from operators.sources.archive import archive_kind, members
+from operators.sources.archive import Beside, archive_kind, members
 from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.spool import Fetched
 from schemas.card import Role
@@ -71,7 +71,7 @@ class ReadAssets:
             yield out.take()
 
     def _asset(
-        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int = 0
+        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int = 0, beside: Beside | None = None
     ) -> Iterator[list[Row]]:
         """The rows of one asset, its outcome last; of an archive first those of what lies in it."""
         try:
@@ -82,7 +82,7 @@ class ReadAssets:
             if kind is not None:
                 yield from self._archive(asset, wanted, fetched, kind, depth + 1)
                 return
-            yield from self._segments(asset, wanted, fetched)
+            yield from self._segments(asset, wanted, fetched, beside)
             yield [asset.outcome(None)]
         except AssetError as error:
             yield [asset.outcome(error)]
@@ -102,15 +102,17 @@ class ReadAssets:
         asset.expanding(fetched.content_hash, f"application/x-{kind}")
         if depth > limits.max_depth:
             raise AssetError(ErrorCode.LIMIT, f"an archive in {depth - 1} others, more than are opened")
+        found_in = (fetched.file, kind, fetched.size, limits, self.fetcher.max_bytes)
+        beside = Beside(*found_in)
         try:
-            for member in members(
-                fetched.file, kind, fetched.size, limits, self.fetcher.max_bytes, asset.names_taken()
-            ):
+            for member in members(*found_in, asset.names_taken()):
                 inner = asset.member(member.name, member.size, member.mtime)
                 found: Iterable[list[Row]] = (
                     ([inner.outcome(member.body)],)
                     if isinstance(member.body, AssetError)
-                    else self._asset(inner, replace(wanted, uri=inner.uri, inline=None), member.body, depth)
+                    else self._asset(
+                        inner, replace(wanted, uri=inner.uri, inline=None), member.body, depth, beside
+                    )
                 )
                 for rows in found:
                     inside += sum(row["kind"] == ASSET_KIND for row in rows)
@@ -119,7 +121,9 @@ class ReadAssets:
             error = damage
         yield [asset.expanded(inside, error)]
 
-    def _segments(self, asset: AssetRows, wanted: Wanted, fetched: Fetched) -> Iterator[list[Row]]:
+    def _segments(
+        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, beside: Beside | None
+    ) -> Iterator[list[Row]]:
         preparer = _preparer(self.spec, self.role)
         asset.digests.append(fetched.content_hash)
         media, segments = self._decode(
@@ -128,7 +132,7 @@ class ReadAssets:
             self.recipe,
             self.spec.card,
             preparer.counter,
-            lambda reference: asset.refer(self.fetcher, reference, wanted),
+            lambda reference: asset.refer(self.fetcher, reference, wanted, beside),
         )
         asset.media_type = media.mime
         with closing(cast(Any, segments)):

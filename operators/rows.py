@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from operators.parts import Part, Segment, to_arrow
+from operators.sources.archive import Beside
 from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.spool import Fetched
 from schemas.errors import AssetError, ErrorCode, Stage
@@ -70,16 +71,24 @@ class AssetRows:
             return self.digests[0] if self.digests else None
         return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
 
-    def refer(self, fetcher: Fetcher, reference: str, wanted: Wanted) -> BinaryIO:
+    def refer(
+        self, fetcher: Fetcher, reference: str, wanted: Wanted, beside: Beside | None = None
+    ) -> BinaryIO:
         """Open a reference; what it holds, or that it cannot be read, is part of the asset's identity.
 
-        A decoder opens all of them before it gives the first segment, and may open one again.
+        A decoder opens all of them before it gives the first segment, and may open one again. A relative one of
+        a member of an archive is looked for `beside` it.
 
         Raises:
-            AssetError: what the fetcher raises; CHANGED when the reference is not what it was.
+            AssetError: what the fetcher or the archive raises; CHANGED when the reference is not what it was.
         """
+        relative = "://" not in reference and not reference.startswith("/")
         try:
-            fetched: Fetched | AssetError = fetcher.fetch_reference(reference, wanted)
+            fetched: Fetched | AssetError = (
+                beside.open(reference, self.uri.rpartition(INSIDE)[2])
+                if beside is not None and relative
+                else fetcher.fetch_reference(reference, wanted)
+            )
         except AssetError as error:
             fetched = error
         found = str(fetched.code) if isinstance(fetched, AssetError) else fetched.content_hash

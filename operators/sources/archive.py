@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -116,6 +117,36 @@ def members(
         if error.errno is not None:
             raise
         raise AssetError(ErrorCode.CORRUPT, f"damaged {kind} archive: {described(error)}") from error
+
+
+class Beside:
+    """What a file in an archive may refer to: the files of the same zip. A tar cannot be read out of order."""
+
+    def __init__(self, file: BinaryIO, kind: str, size: int, recipe: ArchiveRecipe, max_bytes: int) -> None:
+        self._file, self._kind, self._max_bytes = file, kind, max_bytes
+        self._most = int(max(_FREE_BYTES, size * recipe.max_ratio))
+        self._archive: zipfile.ZipFile | None = None
+
+    def open(self, reference: str, name: str) -> Fetched:
+        """The file at a reference that is relative to the member `name`.
+
+        Raises:
+            AssetError: INVALID_DOCUMENT where there is none; ENCRYPTED, UNSUPPORTED, TOO_LARGE, LIMIT, CORRUPT.
+        """
+        if self._kind != "zip":
+            detail = f"{reference}: a file in a tar cannot refer to one beside it; pack them as a zip"
+            raise AssetError(ErrorCode.INVALID_DOCUMENT, detail)
+        # Its directory was checked when the members were read.
+        self._archive = self._archive or zipfile.ZipFile(self._file)
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(name), reference))
+        try:
+            info = self._archive.getinfo(path)
+        except KeyError:
+            raise AssetError(ErrorCode.INVALID_DOCUMENT, f"{reference}: no {path} in the archive") from None
+        body = _zip_body(self._archive, info, _Budget(self._most), self._max_bytes)
+        if isinstance(body, AssetError):
+            raise body
+        return body
 
 
 class _Names:

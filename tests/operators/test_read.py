@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from schemas.tables import ASSET_KIND, LISTING, SEGMENT_KIND, TAKEN_COLUMN
 from tests.models.hashed import HashSpec
 from tests.operators.decode.pages import pdf_bytes
 from tests.operators.decode.texts import WORDS, png
-from tests.operators.sources.test_archive import make_zip
+from tests.operators.sources.test_archive import make_tar, make_zip
 
 ALBUM = (
     f"# A\n\n![one](1.png)\n\n{WORDS}\n\n# B\n\n{WORDS}\n\n![two](2.png)\n\n{WORDS}\n\n![gone](gone.png)\n"
@@ -135,3 +136,36 @@ def test_a_member_never_gets_the_uri_of_an_object(tmp_path: Path) -> None:
     )
     found = [r["uri"].removeprefix(inside) for r in table.to_pylist() if r["kind"] == ASSET_KIND]
     assert found[:2] == ["a#2.txt", "n.zip!/b#2.txt"]
+
+
+PAGES = {
+    "docs/a.md": ALBUM.encode(),
+    "docs/1.png": png("red"),
+    "docs/2.png": png("blue"),
+    "docs/d.json": json.dumps({"parts": ["so", {"type": "image", "uri": "../top.png"}]}).encode(),
+    "docs/lost.json": json.dumps({"parts": [{"type": "image", "uri": "gone.png"}]}).encode(),
+    "docs/out.json": json.dumps({"parts": [{"type": "image", "uri": "../../beside.png"}]}).encode(),
+    "top.png": png("lime"),
+}
+
+
+def test_what_lies_in_a_zip_may_refer_to_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(make_zip({"n.zip": make_zip(PAGES)}))
+    (tmp_path / "beside.png").write_bytes(png("black"))
+    (table,) = read_all(tmp_path)
+    rows = {r["uri"].rpartition("!/")[2]: r for r in table.to_pylist() if r["kind"] == ASSET_KIND}
+    assert rows["docs/d.json"]["status"] == "embedded"
+    for name in ("docs/lost.json", "docs/out.json"):
+        assert rows[name]["error_code"] == str(ErrorCode.INVALID_DOCUMENT), "its bytes decide: no night helps"
+    assert "no docs/gone.png in the archive" in rows["docs/lost.json"]["error_detail"]
+    shown = [r for r in table.to_pylist() if r["uri"].endswith("a.md") and r["modality"] == "document"]
+    assert len(shown) > 1, "text with its pictures"
+
+
+def test_what_lies_in_a_tar_may_not_and_says_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(make_tar(PAGES))
+    (table,) = read_all(tmp_path)
+    rows = {r["uri"].rpartition("!/")[2]: r for r in table.to_pylist() if r["kind"] == ASSET_KIND}
+    assert rows["docs/d.json"]["error_code"] == str(ErrorCode.INVALID_DOCUMENT)
+    assert "pack them as a zip" in rows["docs/d.json"]["error_detail"]
+    assert rows["docs/a.md"]["status"] == "embedded"
