@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, Self, cast
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 
@@ -24,6 +24,7 @@ from operators.compressed import (
     zip_directory,
 )
 from operators.sources.spool import Fetched, spooled
+from operators.sources.tar_header import TAR_BLOCK, TarHeader
 from schemas.errors import AssetError, ErrorCode, described
 from schemas.recipe import ArchiveRecipe
 from schemas.tables import INSIDE
@@ -31,16 +32,7 @@ from schemas.tables import INSIDE
 HEAD_BYTES = 4096
 _FREE_BYTES = 256 << 20
 """What an archive may hold in any case, however small it is itself."""
-_TAR_BLOCK = 512
 _DIRECTORY_BYTES = 64 << 20
-_EXTENSIONS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-_EXTENSION_BYTES = 1 << 20
 _LATEST = 2**33
 _DAMAGE = (*DAMAGE, *ZIP_DAMAGE, tarfile.TarError)
 _DAMAGED_VALUES = (ValueError, OverflowError, UnicodeError, pa.ArrowException)
@@ -74,7 +66,7 @@ def archive_kind(file: BinaryIO) -> str | None:
         if packed is None:
             return None
         kind = f"tar+{packed}"
-        return kind if _is_tar(_plain(file, kind).read(_TAR_BLOCK)) else None
+        return kind if _is_tar(_plain(file, kind).read(TAR_BLOCK)) else None
     except (*_DAMAGE, *_DAMAGED_VALUES, OSError):
         return None
     finally:
@@ -186,8 +178,8 @@ def _is_tar(head: bytes) -> bool:
         return True
     try:
         return (
-            bool(head[:_TAR_BLOCK].strip(b"\0"))
-            and tarfile.TarInfo.frombuf(head[:_TAR_BLOCK], "utf-8", "backslashreplace").isfile()
+            bool(head[:TAR_BLOCK].strip(b"\0"))
+            and tarfile.TarInfo.frombuf(head[:TAR_BLOCK], "utf-8", "backslashreplace").isfile()
         )
     except tarfile.HeaderError:
         return False
@@ -279,53 +271,12 @@ def _check_directory(file: BinaryIO) -> None:
         )
 
 
-_BAD_HEADERS = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
-"""The library takes these for the end wherever they are not the first header."""
-
-
-class _Info(tarfile.TarInfo):
-    """A header; what the library would read into memory is bounded, and damage is never taken for the end.
-
-    Of a sparse file only `sparse` is set: the map of its holes is not read, and its data are not its bytes.
-    """
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except _BAD_HEADERS as error:
-            raise tarfile.ReadError(f"a damaged header: {error}") from error
-
-    def _proc_member(self, archive: tarfile.TarFile) -> Any:
-        if self.type in _EXTENSIONS and self.size > _EXTENSION_BYTES:
-            raise tarfile.ReadError(f"an extended header of {self.size} bytes")
-        return super()._proc_member(archive)  # type: ignore[misc]
-
-    def _proc_sparse(self, archive: Any) -> Any:
-        _, more, size = self._sparse_structs  # type: ignore[attr-defined]
-        while more:
-            block = archive.fileobj.read(_TAR_BLOCK)
-            if len(block) < _TAR_BLOCK:
-                raise tarfile.ReadError("cut off in a sparse header")
-            more = block[504]
-        self.sparse = []  # type: ignore[assignment]
-        self.offset_data = archive.fileobj.tell()
-        archive.offset = self.offset_data + self._block(self.size)  # type: ignore[attr-defined]
-        self.size = size
-        return self
-
-    def _proc_gnusparse(self, found: Any, *_: Any) -> None:
-        found.sparse = []
-
-    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _proc_gnusparse
-
-
 def _tar(file: BinaryIO, kind: str, budget: _Budget, max_bytes: int) -> Iterator[Member]:
     # Every byte of the stream counts: what is skipped has to come out of the compression too.
     plain = cast(BinaryIO, budget.reading(_plain(file, kind)))
     given = _Budget(budget.most)
     with tarfile.open(
-        fileobj=plain, mode="r|", tarinfo=_Info, encoding="utf-8", errors="backslashreplace"
+        fileobj=plain, mode="r|", tarinfo=TarHeader, encoding="utf-8", errors="backslashreplace"
     ) as archive:
         for info in archive:
             # The library keeps every header that it has seen.
