@@ -15,7 +15,7 @@ from operators.lake.tombstones import Tombstones
 from operators.model.contract import ModelSpec, Preparer
 from operators.parts import Part, Segment
 from operators.rows import AssetRows, Block, Row, media_bytes
-from operators.sources.archive import archive_kind, members
+from operators.sources.archive import Beside, archive_kind, members
 from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.spool import Fetched
 from schemas.card import Role
@@ -26,9 +26,11 @@ from schemas.tables import (
     ASSET_KIND,
     DONORS_COLUMN,
     STAGED_COLUMN,
+    TAKEN_COLUMN,
 )
 
 _PREPARE_ROWS = 64
+_SETS = (STAGED_COLUMN, DONORS_COLUMN, TAKEN_COLUMN)
 _INLINE_NAME = "document.json"
 
 
@@ -57,12 +59,14 @@ class ReadAssets:
         wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"], r["etag"]) for r in rows]
         for index, fetched in self.fetcher.fetch_all(wanted):
             row = rows[index]
-            row.update({name: frozenset(row.get(name) or ()) for name in (STAGED_COLUMN, DONORS_COLUMN)})
+            row.update({name: frozenset(row.get(name) or ()) for name in _SETS})
             asset = AssetRows(row, self.recipe.digest)
-            if isinstance(fetched, AssetError):
-                out.add([asset.outcome(fetched)])
-                continue
-            for found in self._asset(asset, wanted[index], fetched):
+            results: Iterable[list[Row]] = (
+                [[asset.outcome(fetched)]]
+                if isinstance(fetched, AssetError)
+                else self._asset(asset, wanted[index], fetched)
+            )
+            for found in results:
                 out.add(found)
                 if out.full:
                     yield out.take()
@@ -70,7 +74,7 @@ class ReadAssets:
             yield out.take()
 
     def _asset(
-        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int = 0
+        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int = 0, beside: Beside | None = None
     ) -> Iterator[list[Row]]:
         """The rows of one asset, its outcome last; of an archive first those of what lies in it."""
         try:
@@ -81,7 +85,7 @@ class ReadAssets:
             if kind is not None:
                 yield from self._archive(asset, wanted, fetched, kind, depth + 1)
                 return
-            yield from self._segments(asset, wanted, fetched)
+            yield from self._segments(asset, wanted, fetched, beside)
             yield [asset.outcome(None)]
         except AssetError as error:
             yield [asset.outcome(error)]
@@ -101,8 +105,10 @@ class ReadAssets:
         asset.expanding(fetched.content_hash, f"application/x-{kind}")
         if depth > limits.max_depth:
             raise AssetError(ErrorCode.LIMIT, f"an archive in {depth - 1} others, more than are opened")
+        found_in = (fetched.file, kind, fetched.size, limits, self.fetcher.max_bytes)
+        beside = Beside(*found_in)
         try:
-            for member in members(fetched.file, kind, fetched.size, limits, self.fetcher.max_bytes):
+            for member in members(*found_in, asset.names_taken()):
                 inner = asset.member(member.name, member.size, member.mtime)
                 if self.forgotten.holds(inner.uri):
                     if isinstance(member.body, Fetched):
@@ -111,7 +117,9 @@ class ReadAssets:
                 found: Iterable[list[Row]] = (
                     ([inner.outcome(member.body)],)
                     if isinstance(member.body, AssetError)
-                    else self._asset(inner, replace(wanted, uri=inner.uri, inline=None), member.body, depth)
+                    else self._asset(
+                        inner, replace(wanted, uri=inner.uri, inline=None), member.body, depth, beside
+                    )
                 )
                 for rows in found:
                     inside += sum(row["kind"] == ASSET_KIND for row in rows)
@@ -120,7 +128,9 @@ class ReadAssets:
             error = damage
         yield [asset.expanded(inside, error)]
 
-    def _segments(self, asset: AssetRows, wanted: Wanted, fetched: Fetched) -> Iterator[list[Row]]:
+    def _segments(
+        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, beside: Beside | None
+    ) -> Iterator[list[Row]]:
         preparer = _preparer(self.spec, self.role)
         asset.digests.append(fetched.content_hash)
         media, segments = self._decode(
@@ -129,7 +139,7 @@ class ReadAssets:
             self.recipe,
             self.spec.card,
             preparer.counter,
-            lambda reference: asset.refer(self.fetcher, reference, wanted),
+            lambda reference: asset.refer(self.fetcher, reference, wanted, beside),
         )
         asset.media_type = media.mime
         with closing(cast(Any, segments)):
@@ -172,8 +182,9 @@ def _prepare(preparer: Preparer, inputs: list[tuple[Part, ...]]) -> tuple[list[t
 
 
 def _internal(error: Exception, stage: Stage) -> AssetError:
-    detail = described(error)
-    return AssetError(ErrorCode.INTERNAL, detail, stage)
+    """The error of a fault that no decoder names: the machine's own, such as a full disk, passes."""
+    failed = isinstance(error, OSError) and error.errno is not None
+    return AssetError(ErrorCode.STORAGE if failed else ErrorCode.INTERNAL, described(error), stage)
 
 
 def _batches(segments: Iterable[Segment], rows: int, max_bytes: int) -> Iterator[list[Segment]]:

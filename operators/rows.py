@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from operators.parts import Part, Segment, to_arrow
+from operators.sources.archive import Beside
 from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.spool import Fetched
 from schemas.errors import AssetError, ErrorCode, Stage
@@ -28,6 +29,7 @@ from schemas.tables import (
     QUARANTINED,
     SEGMENT_KIND,
     STAGED_COLUMN,
+    TAKEN_COLUMN,
 )
 
 Row = dict[str, Any]
@@ -55,6 +57,7 @@ class AssetRows:
         self.metadata = row.get("metadata")
         self.staged = row.get(STAGED_COLUMN) or frozenset()
         self.donors = row.get(DONORS_COLUMN) or frozenset()
+        self.taken = row.get(TAKEN_COLUMN) or frozenset()
         self.recipe_digest = recipe_digest
         self.digests: list[str] = []
         self.references: dict[str, str] = {}
@@ -70,16 +73,24 @@ class AssetRows:
             return self.digests[0] if self.digests else None
         return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
 
-    def refer(self, fetcher: Fetcher, reference: str, wanted: Wanted) -> BinaryIO:
+    def refer(
+        self, fetcher: Fetcher, reference: str, wanted: Wanted, beside: Beside | None = None
+    ) -> BinaryIO:
         """Open a reference; what it holds, or that it cannot be read, is part of the asset's identity.
 
-        A decoder opens all of them before it gives the first segment, and may open one again.
+        A decoder opens all of them before it gives the first segment, and may open one again. A relative one of
+        a member of an archive is looked for `beside` it.
 
         Raises:
-            AssetError: what the fetcher raises; CHANGED when the reference is not what it was.
+            AssetError: what the fetcher or the archive raises; CHANGED when the reference is not what it was.
         """
+        relative = "://" not in reference and not reference.startswith("/")
         try:
-            fetched: Fetched | AssetError = fetcher.fetch_reference(reference, wanted)
+            fetched: Fetched | AssetError = (
+                beside.open(reference, self.uri.rpartition(MEMBER_MARK)[2])
+                if beside is not None and relative
+                else fetcher.fetch_reference(reference, wanted)
+            )
         except AssetError as error:
             fetched = error
         found = str(fetched.code) if isinstance(fetched, AssetError) else fetched.content_hash
@@ -102,6 +113,11 @@ class AssetRows:
         """What lies in this archive: it shares the source, the user's metadata and the object's etag."""
         own = {"uri": f"{self.uri}{MEMBER_MARK}{name}", "size": size, "mtime": mtime}
         return AssetRows({**self.given, **own}, self.recipe_digest, self.row["container"] or self.uri)
+
+    def names_taken(self) -> list[str]:
+        """Names that no member may have: with one its URI would be that of an object."""
+        inside = f"{self.uri}{MEMBER_MARK}"
+        return [uri.removeprefix(inside) for uri in self.taken if uri.startswith(inside)]
 
     def expanding(self, content_hash: str, media_type: str) -> None:
         """It is an archive."""
@@ -192,6 +208,10 @@ class AssetRows:
         }
 
 
+_BLOCK_ROWS = 4096
+"""Rows without media, of what moved or failed, are a few kilobytes each."""
+
+
 class Block:
     """Output rows until they are worth a table."""
 
@@ -204,8 +224,8 @@ class Block:
 
     @property
     def full(self) -> bool:
-        """Whether it holds its bytes of media."""
-        return self.size >= self.block_bytes
+        """Whether it holds its bytes of media, or as many rows as a table has."""
+        return self.size >= self.block_bytes or len(self.rows) >= _BLOCK_ROWS
 
     def add(self, rows: list[Row]) -> None:
         """Hold more rows."""

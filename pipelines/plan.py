@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipelines.donors import with_donors
 from pipelines.listing import Selector
+from pipelines.names import clashing, with_taken
 from schemas.config import Selection
 from schemas.errors import RETRIED
 from schemas.tables import EMBEDDED, EXPANDED, METADATA_DIGEST
@@ -108,11 +109,12 @@ def diff(
     work = ranked.filter(todo).sort("uri" if order is None else [~known, "order", "uri"])
     taken = work.head(selection.max_assets or work.height)
     updates = joined.filter(pl.col("update")).sort("uri")
+    rows = with_taken(listing.take(taken["row"].to_arrow()).combine_chunks(), listing)
     gone = old.filter(_owned(sources) & selector.by_name(_OBJECT)).join(
         joined, left_on=_OBJECT, right_on="uri", how="anti"
     )
     return Plan(
-        work=with_donors(listing.take(taken["row"].to_arrow()).combine_chunks(), old, selection.full),
+        work=with_donors(rows, old, selection.full),
         updates=listing.take(updates["row"].to_arrow()).combine_chunks(),
         known=taken.filter(known)["uri"].to_list(),
         members=old.select("uri", "container").join(taken, left_on="container", right_on="uri", how="semi"),
@@ -139,9 +141,10 @@ def _joined(
     known = pl.col("status").is_not_null()
     same = pl.col("size").eq_missing(pl.col("size_old")) & pl.col("etag").eq_missing(pl.col("etag_old"))
     retried = pl.col("uri").is_in(again.implode())
+    clashes = pl.col("uri").is_in(clashing(old, now["uri"]).implode())
     edited = known & ~pl.col(METADATA_DIGEST).eq_missing(pl.col(f"{METADATA_DIGEST}_old"))
     renamed = edited & (pl.col("status") == EXPANDED)
-    fresh = known & same & ~(retried & retry) & ~renamed & ~pl.lit(selector.again)
+    fresh = known & same & ~(retried & retry) & ~clashes & ~renamed & ~pl.lit(selector.again)
     named = selector.by_name() & ~pl.col("forgotten")
     return (
         now.join(

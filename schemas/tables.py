@@ -34,6 +34,9 @@ behind it. An object with such a hash and suffix is not embedded again: it takes
 NAME_SUFFIX = r"\.[^./]*?(?:\.(?:gz|gzip|bz2|xz|zst|zstd))?$"
 """What in a lower-case name decides, beside the bytes, how an asset is read; of a packed file the inner one too."""
 
+TAKEN_COLUMN = "taken"
+"""Optional on listing rows: URIs of objects that a member of the archive must not get."""
+
 METADATA_DIGEST = "metadata_digest"
 
 MEMBER_MARK = "!/"

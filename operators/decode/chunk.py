@@ -37,6 +37,15 @@ _GAP = 4096
 """Blank characters after which nothing is repeated."""
 
 
+def whole_characters(text: str) -> str:
+    """The text without lone surrogates, which no encoding has: pairs are joined, the others are U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """`text` is the characters `[start, end)` of the stream; neither end is a space."""

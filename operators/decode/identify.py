@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
-from operators.decode.sniff import HEAD_BYTES, MediaType, sniff
-from operators.decode.unpack import compression, open_zip, unpacked, zip_member
+from operators.compressed import compression
+from operators.decode.sniff import HEAD_BYTES, MediaType, path_of, sniff
+from operators.decode.unpack import open_zip, unpacked, zip_member
 from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import UnpackRecipe
@@ -32,10 +33,10 @@ _OLE_STREAMS = (
     ("PowerPoint Document", ErrorCode.UNSUPPORTED, "PowerPoint 97-2003 slides; save them as .pptx or PDF"),
     ("__properties_version1.0", ErrorCode.UNSUPPORTED, "an Outlook message; export it as .eml"),
 )
-_PACKED_SUFFIX = re.compile(r"\.(?:gz|gzip|bz2|xz|zst|zstd)(?=$|[?#])", re.IGNORECASE)
+_PACKED_SUFFIX = re.compile(r"\.(?:gz|gzip|bz2|xz|zst|zstd)$", re.IGNORECASE)
 _PACKED_NAMES = (
-    (re.compile(r"\.svgz(?=$|[?#])", re.IGNORECASE), ".svg"),
-    (re.compile(r"\.t(?:gz|bz2|xz|zst)(?=$|[?#])", re.IGNORECASE), ".tar"),
+    (re.compile(r"\.svgz$", re.IGNORECASE), ".svg"),
+    (re.compile(r"\.t(?:gz|bz2|xz|zst)$", re.IGNORECASE), ".tar"),
 )
 
 
@@ -108,6 +109,7 @@ def _ole(file: BinaryIO, head: bytes) -> MediaType:
 
 
 def _without_suffix(name: str) -> str:
+    name = path_of(name)
     for pattern, suffix in _PACKED_NAMES:
         if pattern.search(name):
             return pattern.sub(suffix, name, count=1)

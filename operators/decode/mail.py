@@ -24,6 +24,7 @@ _DEEPEST = 8
 _FROM_LINE = re.compile(rb"From \S+ .*\d\d:\d\d")
 _QUOTED = re.compile(rb">+From ")
 _CLOSED = ("application/pkcs7-mime", "application/x-pkcs7-mime", "multipart/encrypted")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
 _LINE_BYTES = 1 << 16
 _PARSER = BytesParser(policy=policy.default)
 
@@ -38,14 +39,19 @@ def decode_mail(asset: Asset) -> Iterator[Segment]:
         AssetError: EMPTY, ENCRYPTED (S/MIME or PGP), LIMIT over `WHOLE_BYTES`.
     """
     pages = count(1)
-    return readable_segments(_message(_PARSER.parsebytes(asset.read(WHOLE_BYTES)), pages, asset, 0), asset)
+    mail: Any = _PARSER.parsebytes(asset.read(WHOLE_BYTES))
+    if _is_closed(mail):
+        raise AssetError(ErrorCode.ENCRYPTED, f"an encrypted message ({mail.get_content_type()})")
+    return readable_segments(_message(mail, pages, asset, 0), asset)
 
 
 def decode_mbox(asset: Asset) -> Iterator[Segment]:
     """Chunks of a mailbox, streamed: one message is in memory at a time.
 
+    Of a message that is encrypted or over `WHOLE_BYTES` its subject, people and date are read.
+
     Raises:
-        AssetError: as `decode_mail`, of any message.
+        AssetError: EMPTY, LIMIT for messages too deep in others.
     """
     pages = count(1)
     messages = (_PARSER.parsebytes(raw) for raw in _mailbox(asset.file))
@@ -59,30 +65,38 @@ def _mailbox(file: BinaryIO) -> Iterator[bytes]:
     size, blank = 0, True
     while line := file.readline(_LINE_BYTES):
         if blank and _FROM_LINE.match(line):
-            if size:
+            if held:
                 yield b"".join(held)
             held, size = [], 0
         else:
-            held.append(line[1:] if _QUOTED.match(line) else line)
             size += len(line)
-        if size > WHOLE_BYTES:
-            raise AssetError(ErrorCode.LIMIT, f"a message of more than {WHOLE_BYTES} bytes")
+            if size <= WHOLE_BYTES:
+                held.append(line[1:] if _QUOTED.match(line) else line)
+            elif held:
+                # Its head stays, as a message without a body.
+                yield _HEAD_END.split(b"".join(held), maxsplit=1)[0]
+                held = []
         blank = not line.strip()
-    if size:
+    if held:
         yield b"".join(held)
 
 
 def _message(mail: Any, pages: Iterable[int], asset: Asset, depth: int) -> Iterator[Readable]:
     """A message as one text, then each that it holds."""
-    if mail.get_content_type() in _CLOSED and mail.get_param("smime-type") != "signed-data":
-        raise AssetError(ErrorCode.ENCRYPTED, f"an encrypted message ({mail.get_content_type()})")
-    parts = _Parts(mail)
     page = next(iter(pages))
+    if _is_closed(mail):
+        yield Readable(_heading(mail), page=page)
+        return
+    parts = _Parts(mail)
     yield replace(parts.readable(_header(mail, "Subject"), _heading(mail)), page=page)
     for inner in parts.messages:
         if depth >= _DEEPEST:
             raise AssetError(ErrorCode.LIMIT, f"messages within messages, more than {_DEEPEST} deep")
         yield from _message(inner, pages, asset, depth + 1)
+
+
+def _is_closed(mail: Any) -> bool:
+    return mail.get_content_type() in _CLOSED and mail.get_param("smime-type") != "signed-data"
 
 
 def _heading(mail: EmailMessage) -> str:

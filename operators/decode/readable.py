@@ -8,12 +8,12 @@ import io
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from operators.decode.asset import Asset
-from operators.decode.chunk import Chunk, chunk
+from operators.decode.chunk import Chunk, chunk, whole_characters
 from operators.decode.sections import Heading, Span, pack
 from operators.model.contract import TextCounter
 from operators.parts import Locator, Part, PartKind, Segment
@@ -77,13 +77,23 @@ def readable_segments(texts: Iterable[Readable], asset: Asset) -> Iterator[Segme
     """
     album = _Album(asset)
     empty = True
-    for readable in texts:
+    for readable in map(_clean, texts):
         album.announce(readable.pictures if asset.takes_pictures else ())
         for segment in _segments(readable, asset, album):
             empty = False
             yield segment
     if empty:
         raise AssetError(ErrorCode.EMPTY, f"{asset.media.mime} without text")
+
+
+def _clean(readable: Readable) -> Readable:
+    """The text and titles without surrogates; offsets stay, as the formats that write pairs have joined them."""
+    return replace(
+        readable,
+        text=whole_characters(readable.text),
+        headings=tuple(replace(h, title=whole_characters(h.title)) for h in readable.headings),
+        path=tuple(map(whole_characters, readable.path)),
+    )
 
 
 def _segments(readable: Readable, asset: Asset, album: _Album) -> Iterator[Segment]:

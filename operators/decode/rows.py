@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import Any
 
 from operators.decode.asset import Asset
-from operators.decode.chunk import chunk
+from operators.decode.chunk import chunk, whole_characters
 from operators.decode.sniff import TSV
 from operators.decode.text import encoding, text_blocks
 from operators.parts import Locator, Part, PartKind, Segment
@@ -22,6 +22,8 @@ Row = Mapping[str, Any]
 
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 20
+_MOST_ABOVE = 5
+_WAY_OUT = "take out the lines above the header, or quote the cells that hold the delimiter"
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _LINE_END = re.compile(r"\r?\n|\r")
 _LINE_FACTOR = 6
@@ -30,6 +32,8 @@ _LINE_FACTOR = 6
 
 def decode_delimited(asset: Asset) -> Iterator[Segment]:
     """Rows of a CSV or TSV; the delimiter is the one that cuts the first lines evenly.
+
+    A title above the header, lines without a delimiter, goes before the first row's text.
 
     Raises:
         AssetError: CORRUPT (naming the line) for unbalanced quotes or rows of more or fewer cells than columns,
@@ -80,9 +84,11 @@ def row_text(row: Row, layout: RowsRecipe) -> str:
     """A row by the template, or a line `column: value` for each value that it has."""
     if layout.template is not None:
         values = {name: _shown(row.get(name)) for name in layout.columns or ()}
-        return layout.template.format_map(values).strip()
+        return whole_characters(layout.template.format_map(values).strip())
     shown = ((name, _shown(value)) for name, value in row.items())
-    return "\n".join(f"{name}: {value}" if name else value for name, value in shown if value)
+    return whole_characters(
+        "\n".join(f"{name}: {value}" if name else value for name, value in shown if value)
+    )
 
 
 def check_columns(columns: Iterable[str], layout: RowsRecipe) -> None:
@@ -124,7 +130,11 @@ def _delimited(asset: Asset) -> Iterator[Row]:
     marked = _SEPARATOR_LINE.fullmatch(sample[0]) if sample else None
     if marked:
         sample.pop(0)
-    delimiter = "\t" if asset.media.mime == TSV else marked[1] if marked else _delimiter(sample)
+    known = "\t" if asset.media.mime == TSV else marked[1] if marked else None
+    above = _lines_above(sample, known) if layout.header else 0
+    title = {"": " ".join(" ".join(sample[:above]).split())} if above else {}
+    sample = sample[above:]
+    delimiter = known or _delimiter(sample)
     # A process-wide setting of the csv module; every caller here sets it before it reads.
     csv.field_size_limit(layout.max_chars)
     reader = csv.reader(chain(sample, lines), delimiter=delimiter, strict=True)
@@ -139,12 +149,25 @@ def _delimited(asset: Asset) -> Iterator[Row]:
                 if layout.header:
                     continue
             if len(cells) != len(columns):
-                detail = f"line {reader.line_num} has {len(cells)} cells, the first row {len(columns)}"
+                line = reader.line_num + above + bool(marked)
+                detail = f"line {line} has {len(cells)} cells, the first row {len(columns)}; {_WAY_OUT}"
                 raise AssetError(ErrorCode.CORRUPT, detail)
-            yield dict(zip(columns, cells, strict=True))
+            yield {**title, **dict(zip(columns, cells, strict=True))}
+            title = {}
     except csv.Error as error:
         code = ErrorCode.LIMIT if "larger than field limit" in str(error) else ErrorCode.CORRUPT
-        raise AssetError(code, f"line {reader.line_num}: {error}") from error
+        line = reader.line_num + above + bool(marked)
+        raise AssetError(code, f"line {line}: {error}") from error
+
+
+def _lines_above(sample: list[str], delimiter: str | None) -> int:
+    """How many lines go before the header: a title, blank lines, none of them with a delimiter of the rows."""
+    for above in range(min(_MOST_ABOVE, len(sample) - 2) + 1):
+        cut = delimiter or _delimiter(sample[above:])
+        even, cells = _evenness(sample[above:], cut)
+        if even and cells > 1:
+            return above if not any(cut in line for line in sample[:above]) else 0
+    return 0
 
 
 def _columns(cells: list[str], layout: RowsRecipe) -> list[str]:
@@ -162,18 +185,20 @@ def _columns(cells: list[str], layout: RowsRecipe) -> list[str]:
 def _delimiter(sample: list[str]) -> str:
     """The one that cuts the sampled lines into the same number of cells, the more the better; else a comma."""
 
-    def evenness(delimiter: str) -> tuple[bool, int]:
-        try:
-            # The sample's last line may be cut within a quoted cell.
-            counts = [len(cells) for cells in csv.reader(sample, delimiter=delimiter) if cells][
-                : _SAMPLE_LINES - 1
-            ]
-        except csv.Error:
-            return False, 0
-        return len(set(counts)) == 1, min(counts, default=0)
+    best = max(_DELIMITERS, key=lambda delimiter: _evenness(sample, delimiter))
+    return best if _evenness(sample, best)[1] > 1 else ","
 
-    best = max(_DELIMITERS, key=evenness)
-    return best if evenness(best)[1] > 1 else ","
+
+def _evenness(sample: list[str], delimiter: str) -> tuple[bool, int]:
+    """Whether a delimiter cuts all lines into as many cells, and how many at least."""
+    try:
+        # The sample's last line may be cut within a quoted cell.
+        counts = [len(cells) for cells in csv.reader(sample, delimiter=delimiter) if cells][
+            : _SAMPLE_LINES - 1
+        ]
+    except csv.Error:
+        return False, 0
+    return len(set(counts)) == 1, min(counts, default=0)
 
 
 def _json_rows(asset: Asset) -> Iterator[Row]:

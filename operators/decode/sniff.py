@@ -328,5 +328,10 @@ def _named(name: str) -> MediaType | None:
     return None if modality is None else MediaType(mime, modality)
 
 
+def path_of(name: str) -> str:
+    """The path of a URI or file name: `#` and `?` end it on the web alone, elsewhere they are characters."""
+    return urlsplit(name).path if name.lower().startswith(("http://", "https://")) else name
+
+
 def _suffix(name: str) -> str:
-    return PurePosixPath(urlsplit(name).path).suffix.lower()
+    return PurePosixPath(path_of(name)).suffix.lower()

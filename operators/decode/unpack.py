@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-import struct
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, cast
 
+from operators.compressed import DAMAGE, PLAIN_METHODS, ZIP_DAMAGE, blocks, member_blocks, zip_directory
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import UnpackRecipe
 
-_BLOCK = 1 << 20
 _SPOOL_BYTES = 64 << 20
 _FREE_BYTES = 16 << 20
 """Unpacked bytes that no ratio is asked of: a page of zeros is no bomb."""
-_XZ_MEMORY = 128 << 20
-"""Of a decoder; the largest preset takes 65 MiB."""
-_END, _END_BYTES = b"PK\5\6", 22
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError, struct.error, NotImplementedError)
-
-
-def compression(head: bytes) -> str | None:
-    """The name of the compression that a file's first bytes show; None for none that is read."""
-    return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
 
 
 def unpacked(file: BinaryIO, kind: str, limits: UnpackRecipe) -> BinaryIO:
@@ -43,7 +27,7 @@ def unpacked(file: BinaryIO, kind: str, limits: UnpackRecipe) -> BinaryIO:
     spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))  # noqa: SIM115 (the caller closes it)
     total = 0
     try:
-        for block in _OPENERS[kind](file):
+        for block in blocks(file, kind):
             total += len(block)
             if total > limits.max_bytes:
                 raise AssetError(ErrorCode.LIMIT, f"{kind} of more than {limits.max_bytes} bytes unpacked")
@@ -53,7 +37,7 @@ def unpacked(file: BinaryIO, kind: str, limits: UnpackRecipe) -> BinaryIO:
     except AssetError:
         spool.close()
         raise
-    except (*_DAMAGE, OSError, ValueError) as error:
+    except (*DAMAGE, OSError, ValueError) as error:
         spool.close()
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -65,10 +49,11 @@ def unpacked(file: BinaryIO, kind: str, limits: UnpackRecipe) -> BinaryIO:
 def open_zip(file: BinaryIO, limits: UnpackRecipe) -> zipfile.ZipFile:
     """A zip whose members together keep to the limits, whatever is read of it afterwards.
 
-    No member can give more than the size in the directory, which is what is added up here.
+    The sizes in the directory are added up here, and `zip_member` gives no more than they say. A library that
+    reads the zip by itself may unpack a deflated member that lies before it notices: its process bounds that.
 
     Raises:
-        AssetError: LIMIT, ENCRYPTED, CORRUPT.
+        AssetError: LIMIT, ENCRYPTED, UNSUPPORTED for other compression than deflate, CORRUPT.
     """
     _check_count(file, limits)
     try:
@@ -84,6 +69,15 @@ def open_zip(file: BinaryIO, limits: UnpackRecipe) -> zipfile.ZipFile:
         )
     if size > _FREE_BYTES and size > limits.max_ratio * max(1, min(packed, _size(file))):
         raise AssetError(ErrorCode.LIMIT, f"a zip of {packed} bytes that unpacks to {size}")
+    if len(members) > limits.max_members:
+        raise AssetError(
+            ErrorCode.LIMIT, f"a zip of {len(members)} members, the recipe allows {limits.max_members}"
+        )
+    odd = next((member for member in members if member.compress_type not in PLAIN_METHODS), None)
+    if odd is not None:
+        raise AssetError(
+            ErrorCode.UNSUPPORTED, f"zip member {odd.filename}: compression method {odd.compress_type}"
+        )
     if any(member.flag_bits & 1 for member in members):
         raise AssetError(ErrorCode.ENCRYPTED, "the zip's members ask for a password")
     return archive
@@ -96,7 +90,7 @@ def zip_member(archive: zipfile.ZipFile, name: str) -> bytes | None:
         AssetError: CORRUPT.
     """
     try:
-        return archive.read(name)
+        return b"".join(member_blocks(archive, archive.getinfo(name)))
     except KeyError:
         return None
     except (*ZIP_DAMAGE, ValueError) as error:
@@ -105,66 +99,17 @@ def zip_member(archive: zipfile.ZipFile, name: str) -> bytes | None:
 
 def _check_count(file: BinaryIO, limits: UnpackRecipe) -> None:
     """Refuse a directory of too many members before it is read: it takes twenty times its bytes in memory."""
-    size = _size(file)
-    file.seek(max(0, size - _END_BYTES - 0xFFFF))
-    tail = file.read()
-    at = tail.rfind(_END)
-    if at < 0 or at + _END_BYTES > len(tail):
+    directory = zip_directory(file)
+    if directory is None:
         raise AssetError(ErrorCode.CORRUPT, "a zip without its directory: cut off")
-    count = int.from_bytes(tail[at + 10 : at + 12], "little")
-    directory = int.from_bytes(tail[at + 12 : at + 16], "little")
-    if count > limits.max_members or directory > limits.max_members << 10:
-        raise AssetError(ErrorCode.LIMIT, f"a zip of {count} members, the recipe allows {limits.max_members}")
+    count, size = directory
+    if count > limits.max_members or size > limits.max_members << 10:
+        detail = (
+            f"a zip of {count} members in {size} bytes of directory, the recipe allows {limits.max_members}"
+        )
+        raise AssetError(ErrorCode.LIMIT, detail)
 
 
 def _size(file: BinaryIO) -> int:
     file.seek(0, 2)
     return file.tell()
-
-
-def _gzip(file: BinaryIO) -> Iterator[bytes]:
-    with gzip.GzipFile(fileobj=file) as stream:
-        while block := stream.read(_BLOCK):
-            yield block
-
-
-def _bzip2(file: BinaryIO) -> Iterator[bytes]:
-    with bz2.BZ2File(file) as stream:
-        while block := stream.read(_BLOCK):
-            yield block
-
-
-def _xz(file: BinaryIO) -> Iterator[bytes]:
-    """One stream after another, each decoder within its memory."""
-    data = file.read(_BLOCK)
-    while data:
-        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
-        while not decoder.eof:
-            block = decoder.decompress(data, _BLOCK)
-            data = file.read(_BLOCK) if decoder.needs_input else b""
-            if not block and not data and decoder.needs_input:
-                raise EOFError("cut off")
-            yield block
-        data = (decoder.unused_data or file.read(_BLOCK)).lstrip(b"\0")
-
-
-def _zstd(file: BinaryIO) -> Iterator[bytes]:
-    import pyarrow as pa
-
-    with pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd") as stream:
-        while block := stream.read(_BLOCK):
-            yield block
-
-
-_OPENERS: Mapping[str, Callable[[BinaryIO], Iterator[bytes]]] = {
-    "gzip": _gzip,
-    "bzip2": _bzip2,
-    "xz": _xz,
-    "zstd": _zstd,
-}
-_MAGIC = (
-    (b"\x1f\x8b\x08", "gzip"),
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-)

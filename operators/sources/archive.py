@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
+import posixpath
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, cast
+from pathlib import PurePosixPath
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 
+from operators.compressed import (
+    BLOCK_BYTES,
+    DAMAGE,
+    METHODS,
+    ZIP_DAMAGE,
+    compression,
+    member_blocks,
+    stream,
+    zip_directory,
+)
 from operators.sources.spool import Fetched, spooled
+from operators.sources.tar_header import TAR_BLOCK, TarHeader
 from schemas.errors import AssetError, ErrorCode, described
 from schemas.recipe import ArchiveRecipe
+from schemas.tables import MEMBER_MARK
 
 HEAD_BYTES = 4096
-_BLOCK = 1 << 20
 _FREE_BYTES = 256 << 20
 """What an archive may hold in any case, however small it is itself."""
-_TAR_BLOCK = 512
 _DIRECTORY_BYTES = 64 << 20
-_TAIL_BYTES = 66_000
-"""Where a zip's end record lies: it, its 64-bit form and a comment of 64 KiB."""
-_EXTENSIONS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-_EXTENSION_BYTES = 1 << 20
 _LATEST = 2**33
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, NotImplementedError)
+_DAMAGE = (*DAMAGE, *ZIP_DAMAGE, tarfile.TarError)
 _DAMAGED_VALUES = (ValueError, OverflowError, UnicodeError, pa.ArrowException)
 _ENCRYPTED = 0x1
 _HIDDEN = ("__MACOSX/", "PaxHeaders/")
@@ -66,18 +62,25 @@ def archive_kind(file: BinaryIO) -> str | None:
             return None if _is_package(file) else "zip"
         if _is_tar(head):
             return "tar"
-        compression = next((name for magic, name in _COMPRESSED.items() if head.startswith(magic)), None)
-        if compression is None:
+        packed = compression(head)
+        if packed is None:
             return None
-        kind = f"tar+{compression}"
-        return kind if _is_tar(_plain(file, kind).read(_TAR_BLOCK)) else None
+        kind = f"tar+{packed}"
+        return kind if _is_tar(_plain(file, kind).read(TAR_BLOCK)) else None
     except (*_DAMAGE, *_DAMAGED_VALUES, OSError):
         return None
     finally:
         file.seek(0)
 
 
-def members(file: BinaryIO, kind: str, size: int, recipe: ArchiveRecipe, max_bytes: int) -> Iterator[Member]:
+def members(
+    file: BinaryIO,
+    kind: str,
+    size: int,
+    recipe: ArchiveRecipe,
+    max_bytes: int,
+    taken: Iterable[str] = (),
+) -> Iterator[Member]:
     """The files of an archive in the order of the archive; folders, links and devices are left out.
 
     Args:
@@ -86,27 +89,75 @@ def members(file: BinaryIO, kind: str, size: int, recipe: ArchiveRecipe, max_byt
         size: its bytes.
         recipe: its limits.
         max_bytes: of one member; a larger one is an error of its own.
+        taken: names that no member is given.
 
     Raises:
         AssetError: CORRUPT where the archive itself is damaged, LIMIT for too many members or a bomb; members
             before that point have been given.
     """
-    names: dict[str, int] = {}
+    names = _Names(taken)
     budget = _Budget(int(max(_FREE_BYTES, size * recipe.max_ratio)))
     found = _zip(file, budget, max_bytes) if kind == "zip" else _tar(file, kind, budget, max_bytes)
     try:
         for count, member in enumerate(found):
             if count == recipe.max_members:
                 raise AssetError(ErrorCode.LIMIT, f"more than {recipe.max_members} members")
-            again = names[member.name] = names.get(member.name, 0) + 1
-            name = member.name if again == 1 else f"{member.name}#{again}"
-            yield Member(name, member.size, member.mtime, member.body)
+            yield Member(names.given(member.name), member.size, member.mtime, member.body)
     except (*_DAMAGE, *_DAMAGED_VALUES) as error:
         raise AssetError(ErrorCode.CORRUPT, f"damaged {kind} archive: {described(error)}") from error
     except OSError as error:
         if error.errno is not None:
             raise
         raise AssetError(ErrorCode.CORRUPT, f"damaged {kind} archive: {described(error)}") from error
+
+
+class Beside:
+    """What a file in an archive may refer to: the files of the same zip. A tar cannot be read out of order."""
+
+    def __init__(self, file: BinaryIO, kind: str, size: int, recipe: ArchiveRecipe, max_bytes: int) -> None:
+        self._file, self._kind, self._max_bytes = file, kind, max_bytes
+        self._most = int(max(_FREE_BYTES, size * recipe.max_ratio))
+        self._archive: zipfile.ZipFile | None = None
+
+    def open(self, reference: str, name: str) -> Fetched:
+        """The file at a reference that is relative to the member `name`.
+
+        Raises:
+            AssetError: INVALID_DOCUMENT where there is none; ENCRYPTED, UNSUPPORTED, TOO_LARGE, LIMIT, CORRUPT.
+        """
+        if self._kind != "zip":
+            detail = f"{reference}: a file in a tar cannot refer to one beside it; pack them as a zip"
+            raise AssetError(ErrorCode.INVALID_DOCUMENT, detail)
+        # Its directory was checked when the members were read.
+        self._archive = self._archive or zipfile.ZipFile(self._file)
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(name), reference))
+        try:
+            info = self._archive.getinfo(path)
+        except KeyError:
+            raise AssetError(ErrorCode.INVALID_DOCUMENT, f"{reference}: no {path} in the archive") from None
+        body = _zip_body(self._archive, info, _Budget(self._most), self._max_bytes)
+        if isinstance(body, AssetError):
+            raise body
+        return body
+
+
+class _Names:
+    """Names of which none is given twice, nor to what lies in an archive inside: those have `!/`."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._seen = dict.fromkeys(taken, 1)
+
+    def given(self, name: str) -> str:
+        """The name, with a number before its suffix where it is taken."""
+        name = own = name.replace(MEMBER_MARK, "%21/")
+        suffix = PurePosixPath(name).suffix
+        stem, again = name.removesuffix(suffix), self._seen.get(name, 0)
+        while own in self._seen:
+            again += 1
+            own = f"{stem}#{again}{suffix}"
+        self._seen[name] = max(again, 1)
+        self._seen.setdefault(own, 1)
+        return own
 
 
 _PACKAGES = frozenset({"[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF", "AndroidManifest.xml"})
@@ -127,8 +178,8 @@ def _is_tar(head: bytes) -> bool:
         return True
     try:
         return (
-            bool(head[:_TAR_BLOCK].strip(b"\0"))
-            and tarfile.TarInfo.frombuf(head[:_TAR_BLOCK], "utf-8", "backslashreplace").isfile()
+            bool(head[:TAR_BLOCK].strip(b"\0"))
+            and tarfile.TarInfo.frombuf(head[:TAR_BLOCK], "utf-8", "backslashreplace").isfile()
         )
     except tarfile.HeaderError:
         return False
@@ -149,9 +200,21 @@ class _Budget:
     def __init__(self, most: int) -> None:
         self.most, self.taken = most, 0
 
+    def take(self, count: int) -> None:
+        """Spend so many bytes."""
+        self.taken += count
+        if self.taken > self.most:
+            raise _Bomb(self.most)
+
     def reading(self, file: BinaryIO) -> _Counted:
         """The file, until the budget is spent."""
         return _Counted(file, self)
+
+    def charged(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """The blocks, until the budget is spent."""
+        for block in blocks:
+            self.take(len(block))
+            yield block
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +224,8 @@ class _Counted:
 
     def read(self, size: int) -> bytes:
         block = self.file.read(size)
-        self.budget.taken += len(block)
-        if self.budget.taken > self.budget.most:
-            raise _Bomb(self.budget.most)
+        self.budget.take(len(block))
         return block
-
-
-def _blocks(file: _Counted | BinaryIO) -> Iterator[bytes]:
-    while block := file.read(_BLOCK):
-        yield block
 
 
 def _zip(file: BinaryIO, budget: _Budget, max_bytes: int) -> Iterator[Member]:
@@ -186,9 +242,11 @@ def _zip_body(
 ) -> Fetched | AssetError:
     if info.flag_bits & _ENCRYPTED:
         return AssetError(ErrorCode.ENCRYPTED, "an encrypted member of a zip archive")
+    if info.compress_type not in METHODS:
+        detail = f"a member of a zip archive in compression method {info.compress_type}"
+        return AssetError(ErrorCode.UNSUPPORTED, f"{detail}; pack it with deflate")
     try:
-        with archive.open(info) as file:
-            return spooled(_blocks(budget.reading(cast(BinaryIO, file))), max_bytes)
+        return spooled(budget.charged(member_blocks(archive, info)), max_bytes)
     except _Bomb:
         raise
     except AssetError as error:
@@ -206,48 +264,38 @@ def _zip_time(info: zipfile.ZipInfo) -> datetime | None:
 
 def _check_directory(file: BinaryIO) -> None:
     """The library reads the whole directory at once, at ten times its size in memory."""
-    file.seek(0, io.SEEK_END)
-    file.seek(max(0, file.tell() - _TAIL_BYTES))
-    tail = file.read()
-    at, wide = tail.rfind(b"PK\5\6"), tail.rfind(b"PK\6\6")
-    size = int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
-    if size == 0xFFFFFFFF and wide >= 0:
-        size = int.from_bytes(tail[wide + 40 : wide + 48], "little")
+    _, size = zip_directory(file) or (0, 0)
     if size > _DIRECTORY_BYTES:
         raise AssetError(
             ErrorCode.LIMIT, f"a zip directory of {size} bytes, more than {_DIRECTORY_BYTES} are not read"
         )
 
 
-class _Info(tarfile.TarInfo):
-    """A header; long names and attributes, which the library reads into memory, are bounded."""
-
-    def _proc_member(self, archive: tarfile.TarFile) -> Any:
-        if self.type in _EXTENSIONS and self.size > _EXTENSION_BYTES:
-            raise tarfile.ReadError(f"an extended header of {self.size} bytes")
-        return super()._proc_member(archive)  # type: ignore[misc]
-
-
 def _tar(file: BinaryIO, kind: str, budget: _Budget, max_bytes: int) -> Iterator[Member]:
     # Every byte of the stream counts: what is skipped has to come out of the compression too.
     plain = cast(BinaryIO, budget.reading(_plain(file, kind)))
+    given = _Budget(budget.most)
     with tarfile.open(
-        fileobj=plain, mode="r|", tarinfo=_Info, encoding="utf-8", errors="backslashreplace"
+        fileobj=plain, mode="r|", tarinfo=TarHeader, encoding="utf-8", errors="backslashreplace"
     ) as archive:
         for info in archive:
             # The library keeps every header that it has seen.
             archive.members = []  # type: ignore[attr-defined]
             if info.isfile() and not info.name.startswith(_HIDDEN):
                 mtime = datetime.fromtimestamp(info.mtime, UTC) if 0 < info.mtime < _LATEST else None
-                yield Member(info.name, info.size, mtime, _tar_body(archive, info, max_bytes))
+                yield Member(info.name, info.size, mtime, _tar_body(archive, info, given, max_bytes))
 
 
-def _tar_body(archive: tarfile.TarFile, info: tarfile.TarInfo, max_bytes: int) -> Fetched | AssetError:
+def _tar_body(
+    archive: tarfile.TarFile, info: tarfile.TarInfo, given: _Budget, max_bytes: int
+) -> Fetched | AssetError:
+    if info.issparse():
+        return AssetError(ErrorCode.UNSUPPORTED, "a sparse member of a tar archive; pack it without --sparse")
     file = archive.extractfile(info)
     if file is None:
         return AssetError(ErrorCode.CORRUPT, "a member of a tar archive that is no file")
     try:
-        return spooled(_blocks(cast(BinaryIO, file)), max_bytes)
+        return spooled(given.charged(iter(lambda: file.read(BLOCK_BYTES), b"")), max_bytes)
     except _Bomb:
         raise
     except AssetError as error:
@@ -256,26 +304,6 @@ def _tar_body(archive: tarfile.TarFile, info: tarfile.TarInfo, max_bytes: int) -
 
 def _plain(file: BinaryIO, kind: str) -> BinaryIO:
     """The uncompressed stream of an archive."""
-    compression = kind.partition("+")[2]
+    packed = kind.partition("+")[2]
     file.seek(0)
-    if not compression:
-        return file
-    openers: dict[str, Callable[[BinaryIO], Any]] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
-    if compression in openers:
-        return cast(BinaryIO, openers[compression](file))
-    return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(_Unowned(file), "r"), compression))
-
-
-class _Unowned(io.RawIOBase):
-    """A file that a reader may close without closing it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        block = self._file.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
+    return cast(BinaryIO, stream(file, packed)) if packed else file

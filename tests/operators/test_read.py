@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,19 @@ import pytest
 
 from operators.lake.tombstones import Tombstones
 from operators.read import ReadAssets
-from operators.rows import AssetRows
+from operators.rows import AssetRows, Block
+from operators.sources import spool
 from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.listing import list_source
 from operators.storage import Storage
 from pipelines.query import locate
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import PdfRecipe, Recipe, TextRecipe
-from schemas.tables import LISTING, SEGMENT_KIND
+from schemas.tables import ASSET_KIND, LISTING, SEGMENT_KIND, TAKEN_COLUMN
 from tests.models.hashed import HashSpec
 from tests.operators.decode.pages import pdf_bytes
 from tests.operators.decode.texts import WORDS, png
-from tests.operators.sources.test_archive import make_zip
+from tests.operators.sources.test_archive import make_tar, make_zip
 
 ALBUM = (
     f"# A\n\n![one](1.png)\n\n{WORDS}\n\n# B\n\n{WORDS}\n\n![two](2.png)\n\n{WORDS}\n\n![gone](gone.png)\n"
@@ -108,3 +111,80 @@ def test_a_segment_of_pages_says_its_first_and_its_last_one(tmp_path: Path) -> N
     assert [(row["page"], row["page_end"]) for row in found] == [(1, 2), (3, 4), (5, 5)]
     assert [locate(row) for row in found] == ["pp. 1-2", "pp. 3-4", "p. 5"]
     assert len({row["segment_id"] for row in found}) == 3
+
+
+def read_all(folder: Path) -> list[pa.Table]:
+    fetcher = Fetcher(storage=Storage(), grants={str(folder): (str(folder),)}, max_bytes=1 << 30)
+    read = ReadAssets(fetcher=fetcher, spec=HashSpec(), recipe=Recipe())
+    return list(read(list_source(str(folder), Storage()).table))
+
+
+def test_rows_without_media_fill_a_table_too(tmp_path: Path) -> None:
+    out = Block(1 << 20, LISTING)
+    for number in range(4096):
+        assert not out.full
+        out.add([{"uri": str(number)}])
+    assert out.full
+    row = {"uri": str(tmp_path / "gone"), "source": str(tmp_path), "size": 1}
+    fetcher = Fetcher(storage=Storage(), grants={str(tmp_path): (str(tmp_path),)}, max_bytes=1 << 30)
+    read = ReadAssets(fetcher=fetcher, spec=HashSpec(), recipe=Recipe())
+    tables = list(read(pa.Table.from_pylist([row] * 5000, LISTING)))
+    assert [table.num_rows for table in tables] == [4096, 904], "failures are rows as well"
+
+
+def test_a_disk_that_cannot_take_a_member_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.zip").write_bytes(make_zip({"a.txt": b"words " * 99}))
+    monkeypatch.setattr(spool, "SPOOL_BYTES", 10)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such folder"))
+    (table,) = read_all(tmp_path)
+    assert table["error_code"].to_pylist() == [str(ErrorCode.STORAGE)]
+
+
+def test_a_member_never_gets_the_uri_of_an_object(tmp_path: Path) -> None:
+    body = make_zip({"a.txt": b"words", "n.zip": make_zip({"b.txt": b"more"})})
+    (tmp_path / "x.zip").write_bytes(body)
+    inside = f"{tmp_path}/x.zip!/"
+    taken = [f"{inside}a.txt", f"{inside}n.zip!/b.txt"]
+    row = {"uri": str(tmp_path / "x.zip"), "source": str(tmp_path), "size": len(body), TAKEN_COLUMN: taken}
+    fetcher = Fetcher(storage=Storage(), grants={str(tmp_path): (str(tmp_path),)}, max_bytes=1 << 30)
+    read = ReadAssets(fetcher=fetcher, spec=HashSpec(), recipe=Recipe())
+    (table,) = read(
+        pa.Table.from_pylist([row], LISTING.append(pa.field(TAKEN_COLUMN, pa.list_(pa.string()))))
+    )
+    found = [r["uri"].removeprefix(inside) for r in table.to_pylist() if r["kind"] == ASSET_KIND]
+    assert found[:2] == ["a#2.txt", "n.zip!/b#2.txt"]
+
+
+PAGES = {
+    "docs/a.md": ALBUM.encode(),
+    "docs/1.png": png("red"),
+    "docs/2.png": png("blue"),
+    "docs/d.json": json.dumps({"parts": ["so", {"type": "image", "uri": "../top.png"}]}).encode(),
+    "docs/lost.json": json.dumps({"parts": [{"type": "image", "uri": "gone.png"}]}).encode(),
+    "docs/out.json": json.dumps({"parts": [{"type": "image", "uri": "../../beside.png"}]}).encode(),
+    "top.png": png("lime"),
+}
+
+
+def test_what_lies_in_a_zip_may_refer_to_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(make_zip({"n.zip": make_zip(PAGES)}))
+    (tmp_path / "beside.png").write_bytes(png("black"))
+    (table,) = read_all(tmp_path)
+    rows = {r["uri"].rpartition("!/")[2]: r for r in table.to_pylist() if r["kind"] == ASSET_KIND}
+    assert rows["docs/d.json"]["status"] == "embedded"
+    for name in ("docs/lost.json", "docs/out.json"):
+        assert rows[name]["error_code"] == str(ErrorCode.INVALID_DOCUMENT), "its bytes decide: no night helps"
+    assert "no docs/gone.png in the archive" in rows["docs/lost.json"]["error_detail"]
+    shown = [r for r in table.to_pylist() if r["uri"].endswith("a.md") and r["modality"] == "document"]
+    assert len(shown) > 1, "text with its pictures"
+
+
+def test_what_lies_in_a_tar_may_not_and_says_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(make_tar(PAGES))
+    (table,) = read_all(tmp_path)
+    rows = {r["uri"].rpartition("!/")[2]: r for r in table.to_pylist() if r["kind"] == ASSET_KIND}
+    assert rows["docs/d.json"]["error_code"] == str(ErrorCode.INVALID_DOCUMENT)
+    assert "pack them as a zip" in rows["docs/d.json"]["error_detail"]
+    assert rows["docs/a.md"]["status"] == "embedded"

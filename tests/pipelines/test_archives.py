@@ -237,3 +237,17 @@ def test_forgetting_an_archive_forgets_what_is_in_it(corpus: Corpus) -> None:
     report, inputs = corpus.night()
     assert (inputs, report.counts.excluded) == (0, 1)
     assert corpus.table("assets", "uri") == [("plain.txt",)]
+
+
+def test_an_object_with_the_uri_of_a_member_blocks_nothing(corpus: Corpus) -> None:
+    corpus.put("z.zip", make_zip({"a.txt": b"first words"}))
+    corpus.night()
+    corpus.put("z.zip!/a.txt", b"object's words")
+    report, _ = corpus.night()
+    assert report.counts.listed == 2
+    assert corpus.table("segments", "uri", "text") == [
+        ("z.zip!/a#2.txt", "first words"),
+        ("z.zip!/a.txt", "object's words"),
+    ]
+    again, inputs = corpus.night()
+    assert (again.published_version, inputs) == (None, 0)

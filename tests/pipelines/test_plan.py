@@ -15,7 +15,15 @@ from pipelines.plan import diff
 from pipelines.shards import shards, with_staged
 from schemas.config import RunConfig, Selection
 from schemas.errors import SourceError
-from schemas.tables import ASSETS, DONORS_COLUMN, LISTING, METADATA_DIGEST, STAGED_COLUMN, TIMESTAMP
+from schemas.tables import (
+    ASSETS,
+    DONORS_COLUMN,
+    LISTING,
+    METADATA_DIGEST,
+    STAGED_COLUMN,
+    TAKEN_COLUMN,
+    TIMESTAMP,
+)
 
 
 def listing(rows: dict[str, tuple[int, str]], source: str = "s") -> pa.Table:
@@ -284,3 +292,14 @@ def test_what_was_forgotten_is_not_embedded_again() -> None:
     now = listed({"a": (1, "n"), "b": (1, "n")})
     plan = diff(now, ASSETS.empty_table(), ["s"], forgotten=pl.Series([True, False]))
     assert (plan.work["uri"].to_pylist(), plan.excluded) == (["b"], 1)
+
+
+def test_an_object_keeps_the_uri_that_a_member_would_have() -> None:
+    now = listed({"z.zip": (9, "x"), "z.zip!/a": (1, "o"), "wow!/b": (1, "p")})
+    plan = diff(now, assets({}), ["s"])
+    work = dict(zip(plan.work["uri"].to_pylist(), plan.work[TAKEN_COLUMN].to_pylist(), strict=True))
+    assert work == {"z.zip": ["z.zip!/a"], "z.zip!/a": None, "wow!/b": None}
+    later = diff(now, with_archive(), ["s"])
+    assert "z.zip" in later.work["uri"].to_pylist(), "its member has the object's URI: it is read again"
+    plain = diff(listed({"z.zip": (9, "x"), "wow!/b": (1, "p")}), assets({}), ["s"])
+    assert TAKEN_COLUMN not in plain.work.column_names

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from striprtf.striprtf import rtf_to_text
 
 from operators.decode.asset import Asset
+from operators.decode.chunk import whole_characters
 from operators.decode.office.xml import reported
 from operators.decode.readable import Readable, readable_segments
 from operators.parts import Segment
@@ -24,4 +25,4 @@ def decode_rtf(asset: Asset) -> Iterator[Segment]:
     source = asset.read(RTF_BYTES).decode("latin-1")
     with reported("RTF"):
         text: str = rtf_to_text(source, errors="replace")  # type: ignore[no-untyped-call]
-    yield from readable_segments([Readable(text.strip())], asset)
+    yield from readable_segments([Readable(whole_characters(text.strip()))], asset)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from lxml import etree
 
-from operators.decode.unpack import ZIP_DAMAGE
+from operators.compressed import ZIP_DAMAGE
 from schemas.errors import AssetError, ErrorCode, described
 
 PART_BYTES = 128 << 20

@@ -92,4 +92,30 @@ def test_messages_too_deep_or_too_large_are_limits(monkeypatch: pytest.MonkeyPat
         message = outer
     assert failure(message.as_bytes()).code is ErrorCode.LIMIT
     monkeypatch.setattr(mails, "WHOLE_BYTES", 100)
-    assert failure(BETWEEN[1:] + mail().as_bytes()).code is ErrorCode.LIMIT
+    assert failure(mail().as_bytes()).code is ErrorCode.LIMIT
+
+
+def test_a_message_of_a_mailbox_that_cannot_be_read_costs_its_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mails, "WHOLE_BYTES", 1000)
+    closed = b"From: a@b.c\nMessage-ID: <1@x>\nSubject: sealed\nContent-Type: application/pkcs7-mime\n\nxx\n"
+    large = b"From: a@b.c\nSubject: large\n\n" + b"word\n" * 2000
+    plain = b"From: a@b.c\nSubject: plain\n\nhello\n"
+    box = b"".join(BETWEEN + message for message in (closed, large, plain))
+    texts = [s.text for s in decoded(box[1:], tokens=200)]
+    assert texts == [
+        "Subject: sealed\nFrom: a@b.c",
+        "Subject: large\nFrom: a@b.c",
+        "Subject: plain\nFrom: a@b.c\n\nhello",
+    ]
+
+
+def test_an_encrypted_message_that_is_forwarded_costs_its_body() -> None:
+    sealed, outer = EmailMessage(), EmailMessage()
+    sealed["Subject"], sealed["Content-Type"] = "sealed", "application/pkcs7-mime"
+    outer["From"], outer["Message-ID"] = "a@b.c", "<1@x>"
+    outer.set_content("see below")
+    outer.add_attachment(sealed)
+    assert [s.text for s in decoded(outer.as_bytes(), tokens=200)] == [
+        "From: a@b.c\n\nsee below",
+        "Subject: sealed",
+    ]

@@ -235,3 +235,8 @@ def test_a_linked_or_unreadable_picture_leaves_the_slide() -> None:
     slide.shapes.add_picture(io.BytesIO(png()), 0, 0)._element.blipFill.blip.rEmbed = "rId99"
     (segment,) = decoded(saved(show))
     assert (kinds(segment), segment.text) == (["text"], "Tides")
+
+
+def test_surrogates_of_an_rtf_are_its_emoji() -> None:
+    (segment,) = decoded(rb"{\rtf1\ansi gulls \u-10179?\u-8704? and \u-10179? half}", "a.rtf")
+    assert segment.text == "gulls \U0001f600 and \ufffd half"

@@ -39,7 +39,7 @@ def test_a_row_is_a_segment_with_a_line_for_each_value() -> None:
     [
         (csv_file(), "a.csv"),
         (csv_file(";"), "a.csv"),
-        (csv_file("|"), "s3://b/a.CSV?x=1"),
+        (csv_file("|"), "https://host/a.CSV?x=1"),
         (csv_file("\t"), "a.tsv"),
         (b"sep=;\n" + csv_file(";"), "a.csv"),
         (csv_file().decode().encode("utf-16"), "a.csv"),
@@ -174,3 +174,32 @@ def test_memory_does_not_grow_with_the_rows(kind: str, monkeypatch: pytest.Monke
 
     peak(1_500)
     assert peak(4_500) < peak(1_500) * 1.1
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
+def test_a_title_above_the_header_goes_before_the_first_row(delimiter: str) -> None:
+    table = csv_file(delimiter)
+    first, second = rows(decoded(b"Sales of the harbour\r\n\r\n" + table, "a.csv"))
+    plain = rows(decoded(table, "a.csv"))
+    assert first == (0, 1, f"Sales of the harbour\n{plain[0][2]}")
+    assert second == plain[1]
+    found = decoded(b"Sales\r\n" + table, "a.csv", rows=TEMPLATED)
+    assert [s.text for s in found] == [s.text for s in decoded(table, "a.csv", rows=TEMPLATED)]
+
+
+def test_uneven_rows_say_the_line_and_the_way_out() -> None:
+    error = failure(b"Sales\na,b\n" + b"1,2\n" * 30 + b"1,2,3\n", "a.csv")
+    assert (error.code, error.detail.split(";")[0]) == (
+        ErrorCode.CORRUPT,
+        "line 33 has 3 cells, the first row 2",
+    )
+    assert "take out the lines above the header" in error.detail
+    assert failure(b"a,b,c\n1,2,3,4\n5,6,7,8\n", "a.csv").code is ErrorCode.CORRUPT, "no title: a lost column"
+
+
+def test_half_a_surrogate_pair_costs_one_character() -> None:
+    data = b'{"a\\udc00": "x \\ud800 y", "b": "\\ud83d\\ude00"}\n{"c": ["\\ud800"]}\n'
+    assert [s.text for s in decoded(data, "a.jsonl")] == [
+        "a\ufffd: x \ufffd y\nb: \U0001f600",
+        'c: ["\ufffd"]',
+    ]

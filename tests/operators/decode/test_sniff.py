@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from operators.decode.sniff import DOCUMENT, HEAD_BYTES, sniff
+from operators.decode.sniff import CSV, DOCUMENT, HEAD_BYTES, MARKDOWN, sniff
 from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode
 from tests.operators.decode.clips import audio, tone, video
@@ -256,3 +256,17 @@ def test_jpeg_xl_is_named() -> None:
         with pytest.raises(AssetError, match="JPEG XL") as caught:
             sniff(head, "photo.jxl")
         assert caught.value.code is ErrorCode.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("name", "mime"),
+    [
+        ("/docs/C# notes.md", MARKDOWN),
+        ("s3://bucket/Q#1 sales.csv", CSV),
+        ("/docs/why?.md", MARKDOWN),
+        ("x.zip!/Q#1.csv", CSV),
+        ("https://host/a.csv?v=1.md#x.md", CSV),
+    ],
+)
+def test_a_hash_or_a_question_mark_in_a_file_name_is_part_of_it(name: str, mime: str) -> None:
+    assert sniff(b"a,b\n1,2\n", name).mime == mime

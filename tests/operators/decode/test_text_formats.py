@@ -231,3 +231,9 @@ def test_a_notebook_reads_as_prose_code_and_what_it_printed() -> None:
     with pytest.raises(AssetError) as caught:
         decoded(b'{"cells": 3}', "a.ipynb")
     assert caught.value.code is ErrorCode.CORRUPT
+
+
+def test_half_a_surrogate_pair_in_a_mail_costs_one_character() -> None:
+    head = b"From: a@b.c\nMIME-Version: 1.0\nContent-Type: text/plain; charset="
+    (segment,) = decoded(head + b"utf-7\n\nthe +2AA- quay\n", tokens=200)
+    assert segment.text == "From: a@b.c\n\nthe \ufffd quay"

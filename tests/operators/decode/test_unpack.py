@@ -7,17 +7,20 @@ import gzip
 import io
 import lzma
 import random
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
 
 from operators.decode.registry import decode
-from operators.decode.unpack import open_zip, unpacked
+from operators.decode.unpack import open_zip, unpacked, zip_member
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import Recipe, UnpackRecipe
 from tests.operators.decode.pages import Words, make_card
 from tests.operators.decode.texts import SAMPLES, decoded, failure, opener, png, zipped
+from tests.operators.sources.test_archive import make_zip, with_wide_record
 
 
 def zstd(data: bytes) -> bytes:
@@ -41,6 +44,11 @@ def test_a_compressed_file_is_decoded_as_what_it_holds(suffix: str, name: str) -
     packed = PACKERS[suffix](SAMPLES[name])
     for full in (f"{name}.{suffix}", f"https://host/{name}.{suffix.upper()}?v=1"):
         assert [s.text for s in decoded(packed, full)] == [s.text for s in decoded(SAMPLES[name], name)]
+
+
+def test_a_hash_in_a_compressed_file_s_name_is_part_of_it() -> None:
+    text = b"a,b\n1,2\n"
+    assert [s.text for s in decoded(gzip.compress(text), "/C#.gz#1.csv.gz")] == ["a: 1\nb: 2"]
 
 
 @pytest.mark.parametrize("suffix", PACKERS)
@@ -113,6 +121,38 @@ def test_a_zip_is_refused_by_its_directory() -> None:
         with pytest.raises(AssetError) as caught:
             open_zip(io.BytesIO(data), limits)
         assert caught.value.code is code
+
+
+def test_the_64_bit_record_counts_too() -> None:
+    lying = with_wide_record(zipped({"a": b"x"}), 20_000, 46)
+    with pytest.raises(AssetError, match="20000 members"):
+        open_zip(io.BytesIO(lying), UnpackRecipe())
+
+
+def test_members_are_counted_whatever_the_record_says() -> None:
+    good = zipped({str(n): b"x" for n in range(30)})
+    at = good.rindex(b"PK\5\6")
+    lying = good[: at + 8] + b"\1\0\1\0" + good[at + 12 :]
+    with pytest.raises(AssetError, match="30 members"):
+        open_zip(io.BytesIO(lying), UnpackRecipe(max_members=20))
+
+
+def test_an_office_zip_of_another_compression_is_unsupported() -> None:
+    with pytest.raises(AssetError, match="compression method 12") as caught:
+        open_zip(io.BytesIO(make_zip({"a": b"x"}, zipfile.ZIP_BZIP2)), UnpackRecipe())
+    assert caught.value.code is ErrorCode.UNSUPPORTED
+
+
+def test_a_member_larger_than_its_directory_says_is_never_held() -> None:
+    good = make_zip({"a": bytes(60 << 20)})
+    at = good.index(b"PK\1\2") + 24
+    lying = good[:at] + (100).to_bytes(4, "little") + good[at + 4 :]
+    tracemalloc.start()
+    with open_zip(io.BytesIO(lying), UnpackRecipe()) as archive, pytest.raises(AssetError):
+        zip_member(archive, "a")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 << 20
 
 
 def test_a_zip_of_anything_else_is_no_office_file() -> None:
