@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ _ACTOR_CPUS = 0.9  # unlike the reads', or Ray fuses both into one serial operat
 _ACTOR_THREADS = 2
 _BLOCKS_AHEAD = 16
 _POLL_SECONDS = 0.3
+_GATE_SECONDS = 0.05
 
 
 def cores() -> int:
@@ -127,6 +129,62 @@ class _Meter:
         return dict(self.counts)
 
 
+class _Gate:
+    """A Ray actor that whoever stages passes, so that a run which is left early knows when nothing more is written."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.inside: dict[str, Any] = {}
+
+    def begin(self, actor_id: str) -> None:
+        """An actor starts; whatever it did in an earlier life has ended."""
+        self.inside = {key: actor for key, actor in self.inside.items() if not key.startswith(actor_id)}
+
+    def enter(self, key: str, actor: Any) -> bool:
+        if self.open:
+            self.inside[key] = actor
+        return self.open
+
+    def leave(self, key: str) -> None:
+        self.inside.pop(key, None)
+
+    def close(self) -> dict[str, Any]:
+        self.open = False
+        return self.inside
+
+
+@contextmanager
+def _gated() -> Iterator[Any]:
+    """A gate that is shut, with nobody inside, when the block ends in any way.
+
+    Ray ends a pool in its own time, and whoever holds the corpus next must not find a file come later.
+    """
+    import ray
+
+    gate = ray.remote(num_cpus=0)(_Gate).remote()
+    try:
+        yield gate
+    finally:
+        while inside := ray.get(gate.close.remote()):
+            for key, actor in inside.items():
+                if not _alive(actor):
+                    ray.get(gate.leave.remote(key))
+            time.sleep(_GATE_SECONDS)
+        ray.kill(gate)
+
+
+def _alive(actor: Any) -> bool:
+    import ray
+
+    try:
+        ray.get(actor.__ray_ready__.remote(), timeout=_GATE_SECONDS)
+    except ray.exceptions.GetTimeoutError:
+        return True
+    except ray.exceptions.RayActorError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class _Read:
     operator: ReadAssets
@@ -160,14 +218,26 @@ class _Embed:
     """
 
     def __init__(
-        self, spec: ModelSpec, space: Space, stage: StageRows, config: RunConfig, threads: int, meter: Any
+        self,
+        spec: ModelSpec,
+        space: Space,
+        stage: StageRows,
+        config: RunConfig,
+        threads: int,
+        gate: Any,
+        meter: Any,
     ) -> None:
+        import ray
+
         check_house()
+        self.me = ray.get_runtime_context().get_actor_id()
+        ray.get(gate.begin.remote(self.me))
         self.operator = EmbedSegments(
             engine=spec.load(threads=threads), space=space, token_budget=config.token_budget
         )
         self.stage = stage
         self.block_rows = config.block_rows
+        self.gate = gate
         self.meter = meter
         self.model = threading.Lock()
 
@@ -180,9 +250,20 @@ class _Embed:
         with self.model:
             done = self.operator(rows)
         self._count("embedded", pc.equal(rows["kind"], SEGMENT_KIND))
-        staged = self.stage(done)
+        staged = self._staged(done)
         self._count("staged", staged["segments"])
         return staged
+
+    def _staged(self, rows: pa.Table) -> pa.Table:
+        import ray
+
+        key = f"{self.me} {uuid.uuid4().hex}"
+        if not ray.get(self.gate.enter.remote(key, ray.get_runtime_context().current_actor)):
+            raise RuntimeError("the run was left")
+        try:
+            return self.stage(rows)
+        finally:
+            self.gate.leave.remote(key)
 
     def _count(self, name: str, values: pa.ChunkedArray) -> None:
         if self.meter:
@@ -233,18 +314,20 @@ class Dataflow:
 
         resources = Resources.of(self.config)
         meter = ray.remote(num_cpus=0)(_Meter).remote() if progress.watches else None
-        staged = self._dataset(list(shards), resources, meter)
         seconds = None if gpu_hours is None else gpu_hours * 3600 / resources.actors
         started = time.monotonic()
-        with _watched(meter, assets, progress), explained_workers(self.stage.table.uri):
-            for _ in staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        with _watched(meter, assets, progress), explained_workers(self.stage.table.uri), _gated() as gate:
+            staged = self._dataset(list(shards), resources, gate, meter)
+            # Held by name: Ray kills the pool with the last reference, and what is being written may be finished.
+            blocks = iter(staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+            for _ in blocks:
                 if seconds is not None and time.monotonic() - started > seconds:
                     return Ran(resources.actors, budget_spent=True)
                 if wanted():
                     return Ran(resources.actors, gave_way=True)
         return Ran(resources.actors)
 
-    def _dataset(self, shards: list[pa.Table], resources: Resources, meter: Any) -> Any:
+    def _dataset(self, shards: list[pa.Table], resources: Resources, gate: Any, meter: Any) -> Any:
         import ray.data
 
         context = ray.data.DataContext.get_current()
@@ -265,6 +348,7 @@ class Dataflow:
             self.stage,
             self.config,
             resources.threads,
+            gate,
             meter,
         )
         return (

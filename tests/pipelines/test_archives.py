@@ -196,20 +196,20 @@ def test_an_archive_that_moves_takes_its_vectors_along(corpus: Corpus) -> None:
 
 def test_the_same_bytes_under_another_suffix_are_read_as_what_they_are_now(tmp_path: Path) -> None:
     corpus = Corpus(str(tmp_path / "place"), tmp_path / "ledger")
-    body = b"# One\n\nsome words\n\n# Two\n\nother words\n"
+    body = b"name,age\nAnn,3\nBob,4\n"
     corpus.put("a.txt", body)
     corpus.put("z.zip", make_zip({"a.txt": body}))
     corpus.night()
-    corpus.put("b.md", body)
-    corpus.put("z.zip", make_zip({"b.md": body}))
+    corpus.put("b.csv", body)
+    corpus.put("z.zip", make_zip({"b.csv": body}))
     report, _ = corpus.night()
     assert (report.counts.moved, report.counts.embedded) == (0, 2)
-    corpus.put("c.md", body)
+    corpus.put("c.csv", body)
     assert corpus.night()[0].counts.moved == 1
     texts: dict[str, list[str]] = {}
     for uri, text in corpus.table("segments", "uri", "text"):
         texts.setdefault(uri, []).append(text)
-    assert texts["c.md"] == texts["b.md"] == texts["z.zip!/b.md"] != texts["a.txt"]
+    assert texts["c.csv"] == texts["b.csv"] == texts["z.zip!/b.csv"] != texts["a.txt"]
 
 
 def test_a_forgotten_member_does_not_come_back_with_its_archive(corpus: Corpus) -> None:
