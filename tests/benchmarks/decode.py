@@ -53,7 +53,7 @@ class Contest:
     ways: tuple[Plain, ...]
 
 
-_PICTURE = (plain.pillow, plain.pillow_reduced, plain.pillow_cykooz, plain.opencv)
+_PICTURE = (plain.pillow, plain.pillow_reduced, plain.opencv)
 _JPEG = (*_PICTURE, plain.opencv_reduced, plain.turbo)
 _SOUND = (plain.pyav_sound, plain.libsndfile, plain.libsndfile_quick)
 _FILM = (plain.pyav_frames, plain.opencv_frames)

@@ -22,7 +22,6 @@ import simplejpeg
 import soundfile
 import soxr
 from av.video.reformatter import Interpolation
-from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 from selectolax.lexbor import LexborHTMLParser
 
@@ -52,16 +51,6 @@ def pillow_reduced(data: bytes) -> np.ndarray:
     image.draft("RGB", (SIDE, SIDE))
     image = image.convert("RGB")
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0))
-
-
-def pillow_cykooz(data: bytes) -> np.ndarray:
-    """Pillow's reduced decode, then cykooz-resizer's bicubic: the libraries that embedlake uses."""
-    image = Image.open(io.BytesIO(data))
-    image.draft("RGB", (SIDE, SIDE))
-    image, small = image.convert("RGB"), Image.new("RGB", (SIDE, SIDE))
-    bicubic = ResizeOptions(resize_alg=ResizeAlg.convolution(FilterType.catmull_rom), use_alpha=False)
-    Resizer().resize_pil(image, small, bicubic)
-    return np.asarray(small)
 
 
 def opencv(data: bytes) -> np.ndarray:

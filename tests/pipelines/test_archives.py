@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def test_members_live_change_and_go_with_their_archive(corpus: Corpus) -> None:
 
 def test_what_cannot_be_read_tonight_keeps_its_vectors_and_is_tried_again(tmp_path: Path) -> None:
     corpus = Corpus(str(tmp_path / "place"), tmp_path / "ledger")
-    waiting = b'{"parts": ["words", {"type": "image", "uri": "not-there.png"}]}'
+    gone = join(corpus.place, "not-there.png")
+    waiting = json.dumps({"parts": ["words", {"type": "image", "uri": gone}]}).encode()
     corpus.put("z.zip", make_zip({"a.txt": b"first words", "b.json": waiting}))
     corpus.put("plain.txt", b"plain words")
     report, _ = corpus.night()

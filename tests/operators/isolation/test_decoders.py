@@ -315,9 +315,9 @@ def test_the_child_has_no_secret_no_open_file_and_no_heavy_library(
         assert {"AWS_SECRET_ACCESS_KEY", "USER"}.isdisjoint(child.environ())
         assert child.environ()["HOME"] == "/nonexistent"
         assert [f.path for f in child.open_files() if not f.path.startswith("/proc/")] == []
-    mapped = " ".join(m.path for m in child.memory_maps())
-    assert "libc.so" in mapped
-    assert not any(name in mapped for name in ("torch", "ray/", "lance"))
+    mapped = {Path(m.path).name for m in child.memory_maps()}
+    assert any(name.startswith("libc.so") for name in mapped)
+    assert [name for name in mapped if name.startswith(("libtorch", "_raylet", "lance"))] == []
     assert child.cwd() == "/"
     status = Path(f"/proc/{child.pid}/limits").read_text()
     assert "Max core file size        0 " in status
@@ -328,7 +328,7 @@ def test_the_child_has_no_secret_no_open_file_and_no_heavy_library(
 def test_a_decoder_that_was_taken_over_reaches_no_home_no_parent_and_no_network(
     isolated: Decoders, tmp_path: Path
 ) -> None:
-    home = Path("~").expanduser() / f".embedlake-test-{os.getpid()}"
+    home = Path(f"/var/tmp/embedlake-test-{os.getpid()}")
     home.write_text("secret")
     (tmp_path / "scratch").write_text("its own")
     with socket.create_server(("127.0.0.1", 0)) as server:
