@@ -295,10 +295,10 @@ def test_what_was_forgotten_is_not_embedded_again() -> None:
 
 
 def test_an_object_keeps_the_uri_that_a_member_would_have() -> None:
-    now = listed({"z.zip": (9, "x"), "z.zip!/a": (1, "o"), "wow!/b": (1, "p")})
+    now = listed({"z.zip": (9, "x"), "z.zip!/a.txt": (1, "o"), "wow!/b": (1, "p")})
     plan = diff(now, assets({}), ["s"])
     work = dict(zip(plan.work["uri"].to_pylist(), plan.work[TAKEN_COLUMN].to_pylist(), strict=True))
-    assert work == {"z.zip": ["z.zip!/a"], "z.zip!/a": None, "wow!/b": None}
+    assert work == {"z.zip": ["z.zip!/a.txt"], "z.zip!/a.txt": None, "wow!/b": None}
     later = diff(now, with_archive(), ["s"])
     assert "z.zip" in later.work["uri"].to_pylist(), "its member has the object's URI: it is read again"
     plain = diff(listed({"z.zip": (9, "x"), "wow!/b": (1, "p")}), assets({}), ["s"])
