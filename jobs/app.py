@@ -65,6 +65,10 @@ MaxAssets = Annotated[
 WaitMinutes = Annotated[
     float | None, typer.Option("--wait-minutes", min=0, help="how long to wait for a run of the corpus [0]")
 ]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", help="a running Ray cluster, else a local one")
+]
+SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="its name, or a beginning of it")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pyarrow as pa
 
-from operators.decode.sniff import MediaType
-from operators.isolation.decoders import decoders
+from operators.isolation.decoders import decoder
 from operators.lake.tombstones import Tombstones
 from operators.model.contract import ModelSpec, Preparer
 from operators.parts import Part, Segment
@@ -20,7 +19,7 @@ from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.spool import Fetched
 from schemas.card import Role
 from schemas.config import DecodeConfig
-from schemas.errors import AssetError, EmbedlakeError, ErrorCode, Stage, described
+from schemas.errors import AssetError, EmbedlakeError, ErrorCode, Stage, described, from_storage
 from schemas.recipe import Recipe
 from schemas.tables import (
     ASSET_KIND,
@@ -133,7 +132,7 @@ class ReadAssets:
     ) -> Iterator[list[Row]]:
         preparer = _preparer(self.spec, self.role)
         asset.digests.append(fetched.content_hash)
-        media, segments = self._decode(
+        media, segments = decoder(self.limits)(
             fetched.file,
             wanted.uri if wanted.inline is None else _INLINE_NAME,
             self.recipe,
@@ -150,15 +149,6 @@ class ReadAssets:
                     asset.segment(ordinal, key, segment, parts, count)
                     for (ordinal, key, segment), parts, count in zip(fresh, inputs, tokens, strict=True)
                 ]
-
-    @property
-    def _decode(self) -> Callable[..., tuple[MediaType, Iterator[Segment]]]:
-        if self.limits.isolated:
-            return decoders(self.limits).decode
-        # Where decoders live in the child, this process need not load them.
-        from operators.decode.registry import decode
-
-        return decode
 
 
 _PREPARERS: dict[tuple[str, str], Preparer] = {}
@@ -183,8 +173,8 @@ def _prepare(preparer: Preparer, inputs: list[tuple[Part, ...]]) -> tuple[list[t
 
 def _internal(error: Exception, stage: Stage) -> AssetError:
     """The error of a fault that no decoder names: the machine's own, such as a full disk, passes."""
-    failed = isinstance(error, OSError) and error.errno is not None
-    return AssetError(ErrorCode.STORAGE if failed else ErrorCode.INTERNAL, described(error), stage)
+    code = ErrorCode.STORAGE if from_storage(error) else ErrorCode.INTERNAL
+    return AssetError(code, described(error), stage)
 
 
 def _batches(segments: Iterable[Segment], rows: int, max_bytes: int) -> Iterator[list[Segment]]:

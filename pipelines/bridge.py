@@ -12,11 +12,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.vectors import Matrix, unit
+
 _FOLDS = 5
 _RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 LEAST = 100
 """Rows of both spaces that a bridge is fitted on, at least."""
-Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Bridge:
     def images(self, old: Matrix) -> Matrix:
         """Vectors of the old space `[rows, old]` as unit vectors of the new one, `[rows, new]`."""
         made = (old - self.old_mean) @ self.weights + self.new_mean
-        return np.asarray(made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12), np.float32)
+        return unit(made)
 
     def asked(self, query: Matrix) -> Matrix:
         """The direction `[old]` in which rows of the old space lie whose images are near a new query `[new]`."""

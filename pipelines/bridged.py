@@ -14,7 +14,8 @@ from pipelines.bridge import LEAST, Bridge, joint
 from pipelines.calibration import Calibration
 from pipelines.query import Hit, Searcher
 from pipelines.reader import LakeReader
-from pipelines.sample import Matrix, Sample
+from pipelines.sample import Sample
+from pipelines.vectors import Matrix, matrix
 from schemas.errors import UsageError
 from schemas.space import embedding_column
 
@@ -94,5 +95,4 @@ class BridgedHalf:
             {"uri": [h.uri for h in hits], "segment_id": [h.row["segment_id"] for h in hits]}
         )
         rows = wanted.join(where.unique(names[:2]), on=names[:2], how="left", maintain_order="left")["row"]
-        flat = found[names[2]].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(flat.reshape(-1, width)[rows.to_numpy()], np.float32)
+        return np.asarray(matrix(found[names[2]], width)[rows.to_numpy()])

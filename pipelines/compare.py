@@ -19,6 +19,7 @@ from pipelines.query import Searcher, any_of
 from pipelines.reader import LakeReader
 from pipelines.spaces import coverage
 from pipelines.thumbnails import thumbnails
+from pipelines.vectors import Matrix, matrix, nearest, unit
 from schemas.catalog import Compared, Verdict
 from schemas.compare import (
     Comparison,
@@ -42,17 +43,20 @@ _MOVERS = 12
 _NEIGHBOURS = 5
 _PREVIEW = 160
 _UNIT = 1e-2
-Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Sampled assets of one space, by `uri`: each is the mean direction of its segments, a matrix for each width."""
+    """Sampled assets of one space, by `uri`: each is the mean direction of its segments, a matrix for each width.
+
+    `health` is of the same widths.
+    """
 
     uris: list[str]
     modalities: list[str]
     previews: list[str]
     vectors: dict[int, Matrix]
+    health: tuple[Health, ...]
 
 
 def compare(
@@ -146,25 +150,22 @@ def _sample(reader: LakeReader, corpus: str, space: str, uris: list[str]) -> _Sa
     )
     first = rows.sort("uri", "ordinal").unique("uri", keep="first", maintain_order=True)
     owner = rows.join(first.with_row_index("asset").select("uri", "asset"), on="uri", maintain_order="left")
-    vectors = {}
+    counts = np.bincount(owner["asset"].to_numpy(), minlength=first.height)
+    vectors, healths = {}, []
     for width in stored:
-        flat = table[embedding_column(width)].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        segments = matrix(table[embedding_column(width)], width)
         sums = np.zeros((first.height, width), np.float32)
-        np.add.at(sums, owner["asset"].to_numpy(), flat.astype(np.float32).reshape(-1, width))
-        counts = np.bincount(owner["asset"].to_numpy(), minlength=first.height)
+        np.add.at(sums, owner["asset"].to_numpy(), segments)
         vectors[width] = np.asarray(sums / counts[:, None], np.float32)
+        healths.append(health(vectors[width], segments))
     previews = [" ".join((text or "").split())[:_PREVIEW] for text in first["text"]]
-    return _Sample(first["uri"].to_list(), first["modality"].to_list(), previews, vectors)
-
-
-def _unit(vectors: Matrix) -> Matrix:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
+    return _Sample(first["uri"].to_list(), first["modality"].to_list(), previews, vectors, tuple(healths))
 
 
 def health(vectors: Matrix, segments: Matrix) -> Health:
     """Of the sampled assets' directions and the norms of their segments' vectors, float32 `[rows, width]` each."""
     finite = np.isfinite(vectors).all(axis=1)
-    good = _unit(vectors[finite])
+    good = unit(vectors[finite])
     norms = np.linalg.norm(segments, axis=1)
     spectrum = np.linalg.svd(good - good.mean(axis=0), compute_uv=False) ** 2 if len(good) > 1 else np.ones(1)
     shares = spectrum[spectrum > 0] / max(float(spectrum.sum()), 1e-30)
@@ -181,26 +182,16 @@ def health(vectors: Matrix, segments: Matrix) -> Health:
     )
 
 
-def _nearest(vectors: Matrix, k: int) -> npt.NDArray[np.int64]:
-    """int64 `[rows, k]`: the nearest other rows by cosine, nearest first."""
-    unit = _unit(vectors)
-    found = np.empty((len(unit), k), np.int64)
-    for start in range(0, len(unit), 512):
-        scores = unit[start : start + 512] @ unit.T
-        scores[np.arange(len(scores)), start + np.arange(len(scores))] = -np.inf
-        found[start : start + 512] = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return found
-
-
 def _neighbours(old: _Sample, new: _Sample) -> tuple[tuple[Overlap, ...], tuple[Mover, ...]]:
     """Both samples are of the same assets in the same order. Widths are paired from the widest down."""
     k = min(K, len(old.uris) - 1)
     if k < 1:
         return (), ()
-    overlaps, kinds = [], np.array(old.modalities)
+    overlaps, kinds, everything = [], np.array(old.modalities), np.arange(len(old.uris))
     first: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
     for old_width, new_width in zip(old.vectors, new.vectors, strict=False):
-        ours, theirs = _nearest(old.vectors[old_width], k), _nearest(new.vectors[new_width], k)
+        ours = nearest(unit(old.vectors[old_width]), everything, k)
+        theirs = nearest(unit(new.vectors[new_width]), everything, k)
         shared = np.array([len(set(a) & set(b)) / k for a, b in zip(ours, theirs, strict=True)])
         first.append((shared, ours, theirs))
         for kind in sorted(set(old.modalities)):
@@ -243,17 +234,8 @@ def _summary(reader: LakeReader, corpus: str, space: str, sample: _Sample) -> Sp
         segments=table.count_rows(),
         version=state.version,
         cost=cost,
-        health=tuple(
-            health(sample.vectors[w], _segments(reader, corpus, space, w, sample.uris)) for w in made.widths
-        ),
+        health=sample.health,
     )
-
-
-def _segments(reader: LakeReader, corpus: str, space: str, width: int, uris: list[str]) -> Matrix:
-    name = embedding_column(width)
-    column = reader.segments(corpus, space).to_table(columns=[name], filter=any_of(uris))[name]
-    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat.reshape(-1, width), np.float32)
 
 
 def _by_modality(reader: LakeReader, corpus: str, old: str, new: str) -> tuple[ModalityCoverage, ...]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 import polars as pl
 import pyarrow as pa
 
+from operators.lake.tombstones import containers
 from schemas.tables import MEMBER_MARK, TAKEN_COLUMN
 
 _URI = pl.col("uri")
@@ -20,10 +21,10 @@ def with_taken(work: pa.Table, listing: pa.Table) -> pa.Table:
         listing: all that is listed.
     """
     below: defaultdict[str, list[str]] = defaultdict(list)
-    for uri in pl.Series(listing["uri"]).unique().sort():
-        pieces = uri.split(MEMBER_MARK)
-        for count in range(1, len(pieces)):
-            below[MEMBER_MARK.join(pieces[:count])].append(uri)
+    uris = pl.Series(listing["uri"])
+    for uri in uris.filter(uris.str.contains(MEMBER_MARK, literal=True)).unique().sort():
+        for container in containers(uri):
+            below[container].append(uri)
     taken = [below.get(uri) for uri in work["uri"].to_pylist()] if below else []
     if not any(taken):
         return work

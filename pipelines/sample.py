@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from typing import Self
 
 import lance
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from pipelines.query import any_of
+from pipelines.vectors import Matrix, matrix
 from schemas.space import embedding_column
 
 ALL = ""
 """Stands for every modality."""
 _FIRST = 8
 """Segments of an asset, at most: one book must not be all of it."""
-Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +30,7 @@ class Sample:
         """The first segments of some assets of a space."""
         column, names = embedding_column(width), ["uri", "ordinal", "modality"]
         found = table.to_table(columns=[*names, column], filter=f"{any_of(uris)} AND ordinal < {_FIRST}")
-        flat = found[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return cls(
-            pl.DataFrame(pl.from_arrow(found.select(names))), np.asarray(flat.reshape(-1, width), np.float32)
-        )
+        return cls(pl.DataFrame(pl.from_arrow(found.select(names))), matrix(found[column], width))
 
     @property
     def kinds(self) -> set[str]:

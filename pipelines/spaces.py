@@ -113,11 +113,12 @@ def coverage(reader: LakeReader, corpus: str, space: str) -> Coverage:
 
     What the live space could not embed is no loss, whatever the other one says of it.
     """
+    if space == reader.catalog.corpora[corpus].live:
+        held = reader.assets(corpus).count_rows(f"status = '{EMBEDDED}'")
+        return Coverage(held, held)
     columns = [*IDENTITY, "status"]
     live = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=columns)))
     wanted = live.filter(pl.col("status") == EMBEDDED)
-    if space == reader.catalog.corpora[corpus].live:
-        return Coverage(wanted.height, wanted.height)
     other = pl.DataFrame(pl.from_arrow(reader.assets(corpus, space).to_table(columns=columns)))
     held_too = wanted.join(other, on=IDENTITY, how="semi", nulls_equal=True)
     return Coverage(wanted.height, held_too.height)
@@ -160,6 +161,7 @@ def promote(
         raise UsageError(f"space {space} is the live one of corpus '{corpus}' already")
     if not force:
         _ask_gate(entry, entry.spaces[space], space)
+    share = coverage(reader, corpus, space).share
     change = Promoted(corpus=corpus, space=space, at=datetime.now(UTC), forced=force)
     number = CatalogLog(reader.layout, storage).append(reader.catalog, change).number
     return Alias(
@@ -168,7 +170,7 @@ def promote(
         live=space,
         before=entry.live,
         catalog_entry=number,
-        coverage=coverage(reader, corpus, space).share,
+        coverage=share,
         forced=force,
     )
 
@@ -203,6 +205,7 @@ def rollback(lake: str, corpus: str, storage: Storage = Storage()) -> Alias:
     entry = reader.catalog.corpora[corpus]
     if not entry.former:
         raise UsageError(f"no space was live before {entry.live} in corpus '{corpus}'")
+    share = coverage(reader, corpus, entry.former[-1]).share
     change = RolledBack(corpus=corpus, space=entry.former[-1], at=datetime.now(UTC))
     number = CatalogLog(reader.layout, storage).append(reader.catalog, change).number
     return Alias(
@@ -211,7 +214,7 @@ def rollback(lake: str, corpus: str, storage: Storage = Storage()) -> Alias:
         live=change.space,
         before=entry.live,
         catalog_entry=number,
-        coverage=coverage(reader, corpus, change.space).share,
+        coverage=share,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from operators.decode.registry import decode
+from operators.isolation.decoders import decoder
 from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.spool import Fetched
 from pipelines.beside import grants_of
 from pipelines.query import any_of
 from pipelines.reader import LakeReader
-from schemas.errors import AssetError, SourceError
+from schemas.config import DecodeConfig
+from schemas.errors import AssetError, ErrorCode, SourceError
 from schemas.space import Space
 
 SIDE = 96
@@ -70,13 +72,15 @@ _SHOWN = pa.array(["image", "page", "video"])
 
 
 def _shown(fetched: Fetched, uri: str, made: Space) -> npt.NDArray[np.uint8] | None:
+    decode = decoder(DecodeConfig())
     _, segments = decode(fetched.file, uri, made.recipe, made.card, _NoTokens(), _refused)
-    parts = next(iter(segments)).parts
+    with closing(cast(Any, segments)):
+        parts = next(iter(segments)).parts
     return next((part.array for part in parts if part.data is not None and part.data.ndim == 3), None)
 
 
 def _refused(reference: str) -> io.BytesIO:
-    raise FileNotFoundError(reference)
+    raise AssetError(ErrorCode.SOURCE_NOT_ALLOWED, f"{reference} is not opened for a thumbnail")
 
 
 def _jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:

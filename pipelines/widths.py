@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import lance
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +14,7 @@ from operators.lake.tables import Table
 from operators.storage import Storage, explained
 from pipelines.lease import Lease, held
 from pipelines.reader import LakeReader
+from pipelines.vectors import matrix, nearest, unit
 from schemas.card import Frozen
 from schemas.catalog import Resized
 from schemas.errors import LakeError, UsageError
@@ -25,7 +25,6 @@ QUERIES = 200
 GALLERY = 10_000
 _SHORTLIST = 10
 _GALLERY_BYTES = 256 << 20
-Matrix = npt.NDArray[np.float32]
 
 
 class Width(Frozen):
@@ -108,14 +107,16 @@ def measure(
     if rows < 2:
         raise UsageError(f"space {space} has {rows} rows: nothing has neighbours in it")
     rng = np.random.default_rng(seed)
-    vectors = _sample(table, full, np.sort(rng.choice(rows, min(most, rows), replace=False)))
+    drawn = np.sort(rng.choice(rows, min(most, rows), replace=False))
+    column = embedding_column(full)
+    vectors = matrix(table.take(drawn.tolist(), columns=[column])[column], full)
     asked = np.sort(rng.choice(len(vectors), min(queries, len(vectors)), replace=False))
     k = min(k, len(vectors) - 1)
-    truth = _nearest(vectors, asked, k)
+    truth = nearest(vectors, asked, k)
     item = np.dtype(made.vector_type).itemsize
     measured = []
     for width in sorted({*made.widths, *made.card.widths, *further}, reverse=True):
-        found = _nearest(_cut(vectors, width), asked, min(_SHORTLIST * k, len(vectors) - 1))
+        found = nearest(unit(vectors[:, :width]), asked, min(_SHORTLIST * k, len(vectors) - 1))
         measured.append(
             Width(
                 width=width,
@@ -238,23 +239,6 @@ def _check_cuts(made: Space, widths: Sequence[int]) -> None:
     for width in widths:
         if not 0 < width <= made.card.dim:
             raise UsageError(f"width {width} cannot be cut from vectors of {made.card.dim}")
-
-
-def _sample(table: lance.LanceDataset, width: int, rows: npt.NDArray[np.int64]) -> Matrix:
-    column = table.take(rows.tolist(), columns=[embedding_column(width)]).column(0).combine_chunks()
-    return np.asarray(column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width), np.float32)
-
-
-def _cut(vectors: Matrix, width: int) -> Matrix:
-    part = vectors[:, :width]
-    return np.asarray(part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12), np.float32)
-
-
-def _nearest(vectors: Matrix, asked: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
-    """int64 `[asked, k]`: of each asked row the other rows with the largest cosine, nearest first."""
-    scores = vectors[asked] @ vectors.T
-    scores[np.arange(len(asked)), asked] = -np.inf
-    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
 def _shared(truth: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> float:

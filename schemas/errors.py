@@ -135,6 +135,11 @@ class AssetError(Exception):
         return f"{self.stage}: {self.code}: {self.detail}"
 
 
+def from_storage(error: BaseException) -> bool:
+    """Whether the system or its storage failed, and not what was read: an OSError of a library has no number."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
 def described(error: BaseException) -> str:
     """The class and message of an unexpected exception on one line, at most 300 characters of message."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import Allow, AsJson, Corpus, Lake, RecipeName, Vectors, app
+from jobs.app import Allow, AsJson, Corpus, Lake, RayAddress, RecipeName, Vectors, app
 from jobs.settings import load_recipe
 from schemas.config import Config
 from schemas.errors import Interrupted, UsageError
@@ -43,7 +43,7 @@ def backfill(
     wait_minutes: Annotated[
         float | None, typer.Option(min=0, help="how long to wait for a run of the corpus [0]")
     ] = None,
-    ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster, else a local one")] = None,
+    ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
     """Build another model's space beside the live one, in batches, from the corpus' assets."""

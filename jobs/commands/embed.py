@@ -16,6 +16,7 @@ from jobs.app import (
     Lake,
     MaxAssets,
     Model,
+    RayAddress,
     RecipeName,
     Since,
     Sources,
@@ -56,7 +57,7 @@ def embed(
     wait_minutes: Annotated[
         float | None, typer.Option(min=0, help="how long to wait for another run of the corpus [0]")
     ] = None,
-    ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster, else a local one")] = None,
+    ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring a corpus of the lake up to date with its sources."""

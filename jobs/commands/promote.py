@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Corpus, Lake, app
+from jobs.app import AsJson, Corpus, Lake, SpaceName, app
 from schemas.config import Config
 
 
 @app.command()
 def promote(
     context: typer.Context,
-    space: Annotated[str, typer.Argument(metavar="SPACE", help="its name, or a beginning of it")],
+    space: SpaceName,
     lake: Lake,
     corpus: Corpus = None,
     force: Annotated[bool, typer.Option("--force", help="whatever the comparison says")] = False,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.app import Allow, AsJson, Corpus, Lake, Model, RecipeName, Vectors, app
+from jobs.app import Allow, AsJson, Corpus, Lake, Model, RayAddress, RecipeName, Vectors, app
 from jobs.settings import load_recipe
 from schemas.card import Modality
 from schemas.config import Config
 from schemas.errors import ErrorCode, Interrupted, Stage
+
+if TYPE_CHECKING:
+    from pipelines.quarantine import Chosen
 
 quarantine = typer.Typer(
     name="quarantine", help="Assets that got no vectors, why, and trying them again.", no_args_is_help=True
@@ -22,6 +25,19 @@ Stages = Annotated[list[Stage] | None, typer.Option("--stage", help="only those 
 Modalities = Annotated[list[Modality] | None, typer.Option("--modality", help="only those of this modality")]
 Uris = Annotated[list[str] | None, typer.Option("--uri", help="only URIs that fit this glob")]
 SinceRun = Annotated[str | None, typer.Option("--since-run", help="only of this run and later ones")]
+
+
+def _chosen(code: Codes, stage: Stages, modality: Modalities, uri: Uris, since_run: SinceRun) -> Chosen:
+    """What the flags choose."""
+    from pipelines.quarantine import Chosen
+
+    return Chosen(
+        codes=tuple(code or ()),
+        stages=tuple(stage or ()),
+        modalities=tuple(modality or ()),
+        uris=tuple(uri or ()),
+        since_run=since_run,
+    )
 
 
 @quarantine.command("list")
@@ -39,19 +55,13 @@ def show_list(
     """List them, with their reasons."""
     from jobs.show_quarantine import show_quarantined
     from operators.storage import Storage
-    from pipelines.quarantine import Chosen, listed
+    from pipelines.quarantine import listed
     from pipelines.reader import LakeReader
 
     config: Config = context.obj
     reader = LakeReader.open(lake, Storage(config.storage))
     name, _ = reader.corpus(corpus)
-    chosen = Chosen(
-        codes=tuple(code or ()),
-        stages=tuple(stage or ()),
-        modalities=tuple(modality or ()),
-        uris=tuple(uri or ()),
-        since_run=since_run,
-    )
+    chosen = _chosen(code, stage, modality, uri, since_run)
     show_quarantined(listed(reader, name, chosen), as_json)
 
 
@@ -93,7 +103,7 @@ def retry(
     modality: Modalities = None,
     uri: Uris = None,
     since_run: SinceRun = None,
-    ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster, else a local one")] = None,
+    ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
     """Embed them again, whatever the reason was, and touch nothing else."""
@@ -102,7 +112,6 @@ def retry(
     from operators.model.registry import DEFAULT_MODEL, resolve
     from operators.storage import Storage
     from pipelines.embed import EmbedJob
-    from pipelines.quarantine import Chosen
     from pipelines.quarantine import retry as run
     from pipelines.reader import LakeReader
 
@@ -110,13 +119,7 @@ def retry(
     storage = Storage(config.storage)
     reader = LakeReader.open(lake, storage)
     name, _ = reader.corpus(corpus)
-    chosen = Chosen(
-        codes=tuple(code or ()),
-        stages=tuple(stage or ()),
-        modalities=tuple(modality or ()),
-        uris=tuple(uri or ()),
-        since_run=since_run,
-    )
+    chosen = _chosen(code, stage, modality, uri, since_run)
     with open_display(quiet=as_json) as display:
         job = EmbedJob(
             sources=tuple(sources or ()),

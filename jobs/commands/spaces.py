@@ -6,14 +6,12 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Commands, Corpus, Lake, WaitMinutes, app, wait_seconds
+from jobs.app import AsJson, Commands, Corpus, Lake, SpaceName, WaitMinutes, app, wait_seconds
 from schemas.config import Config
 from schemas.errors import UsageError
 
 spaces = typer.Typer(cls=Commands, no_args_is_help=True, help="The embedding spaces of a corpus.")
 app.add_typer(spaces, name="spaces")
-
-Space = Annotated[str, typer.Argument(metavar="SPACE", help="its name, or a beginning of it")]
 
 
 @spaces.command("list")
@@ -32,7 +30,7 @@ def list_(context: typer.Context, lake: Lake, corpus: Corpus = None, as_json: As
 
 @spaces.command()
 def show(
-    context: typer.Context, space: Space, lake: Lake, corpus: Corpus = None, as_json: AsJson = False
+    context: typer.Context, space: SpaceName, lake: Lake, corpus: Corpus = None, as_json: AsJson = False
 ) -> None:
     """One space, with its recipe and what the last comparison said."""
     from jobs.show_spaces import show_space

@@ -12,7 +12,7 @@ from operators.decode.asset import Asset
 from operators.decode.rows import Row, check_columns, row_segments
 from operators.decode.sniff import ARROW_FILE
 from operators.parts import Segment
-from schemas.errors import AssetError, ErrorCode
+from schemas.errors import AssetError, ErrorCode, from_storage
 from schemas.recipe import RowsRecipe
 
 _BATCH_ROWS = 256
@@ -91,7 +91,7 @@ def _reported(what: str) -> Iterator[None]:
     except (AssetError, MemoryError):
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if from_storage(error):
             raise
         locked = "encrypt" in str(error).lower() or "decrypt" in str(error).lower()
         code = ErrorCode.ENCRYPTED if locked else ErrorCode.CORRUPT

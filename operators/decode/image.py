@@ -22,7 +22,7 @@ from operators.decode.svg import Drawing
 from operators.decode.windows import Plan, Shown, decode_frames
 from operators.parts import Locator, Part, PartKind, Segment
 from schemas.card import ImageInput, Modality, ModelCard
-from schemas.errors import AssetError, ErrorCode
+from schemas.errors import AssetError, ErrorCode, from_storage
 from schemas.recipe import ImageRecipe, Recipe
 
 Pixels = npt.NDArray[np.uint8]
@@ -138,7 +138,7 @@ def _reported() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise AssetError(ErrorCode.CORRUPT, "Pillow: not a picture of a known format") from error
     except OSError as error:
-        if error.errno is not None:
+        if from_storage(error):
             raise
         raise AssetError(ErrorCode.CORRUPT, f"Pillow: {' '.join(str(error).split())}") from error
     except _DAMAGE as error:

@@ -20,7 +20,7 @@ from operators.decode.sniff import MediaType
 from operators.model.contract import TextCounter
 from operators.parts import Segment
 from schemas.card import Modality, ModelCard
-from schemas.errors import AssetError, ErrorCode, described
+from schemas.errors import AssetError, ErrorCode, described, from_storage
 from schemas.recipe import Recipe
 
 _Decoder = Callable[[Asset], Iterator[Segment]]
@@ -161,11 +161,10 @@ def _explained(what: str) -> Iterator[None]:
     except MemoryError as error:
         raise AssetError(ErrorCode.OUT_OF_MEMORY, f"{what}: out of memory while decoding") from error
     except Exception as error:
-        number = error.errno if isinstance(error, OSError) else None
-        if number == errno.EFBIG:
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
             detail = f"{what} needs a larger temporary file than run.decode.scratch_bytes allows"
             raise AssetError(ErrorCode.LIMIT, detail) from error
-        code = ErrorCode.INTERNAL if number is None else ErrorCode.STORAGE
+        code = ErrorCode.STORAGE if from_storage(error) else ErrorCode.INTERNAL
         raise AssetError(code, described(error)) from error
 
 

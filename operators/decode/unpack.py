@@ -7,7 +7,7 @@ import zipfile
 from typing import BinaryIO, cast
 
 from operators.compressed import DAMAGE, PLAIN_METHODS, ZIP_DAMAGE, blocks, member_blocks, zip_directory
-from schemas.errors import AssetError, ErrorCode
+from schemas.errors import AssetError, ErrorCode, from_storage
 from schemas.recipe import UnpackRecipe
 
 _SPOOL_BYTES = 64 << 20
@@ -39,7 +39,7 @@ def unpacked(file: BinaryIO, kind: str, limits: UnpackRecipe) -> BinaryIO:
         raise
     except (*DAMAGE, OSError, ValueError) as error:
         spool.close()
-        if isinstance(error, OSError) and error.errno is not None:
+        if from_storage(error):
             raise
         raise AssetError(ErrorCode.CORRUPT, f"{kind}: {error or type(error).__name__}") from error
     spool.seek(0)

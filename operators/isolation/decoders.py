@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
 from typing import BinaryIO, cast
@@ -19,6 +19,7 @@ from schemas.config import DecodeConfig
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import Recipe
 
+Decode = Callable[..., tuple[MediaType, Iterator[Segment]]]
 ENTRY = "operators.decode.registry:decode"
 """What decodes in a child, as `module:function`."""
 
@@ -107,6 +108,16 @@ def decoders(limits: DecodeConfig) -> Decoders:
     """This process' decoders; they live as long as it does."""
     # A fork must not talk over its parent's sockets.
     return _decoders(os.getpid(), limits, ENTRY)
+
+
+def decoder(limits: DecodeConfig) -> Decode:
+    """What decodes under these limits, called as `operators.decode.registry.decode`: in a child, or in this process."""
+    if limits.isolated:
+        return decoders(limits).decode
+    # Where decoders live in the child, this process need not load them.
+    from operators.decode.registry import decode
+
+    return decode
 
 
 @cache

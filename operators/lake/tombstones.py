@@ -54,6 +54,8 @@ class Tombstones:
 
     def mask(self, uris: pl.Series) -> pl.Series:
         """Whether each of `uris` [n], or an archive around it, was forgotten, as booleans [n]."""
+        if not self.hashes:
+            return pl.repeat(False, len(uris), dtype=pl.Boolean, eager=True)
         return pl.Series([self.holds(uri) for uri in uris], dtype=pl.Boolean)
 
     def holds(self, uri: str) -> bool:

@@ -25,7 +25,7 @@ from operators.compressed import (
 )
 from operators.sources.spool import Fetched, spooled
 from operators.sources.tar_header import TAR_BLOCK, TarHeader
-from schemas.errors import AssetError, ErrorCode, described
+from schemas.errors import AssetError, ErrorCode, described, from_storage
 from schemas.recipe import ArchiveRecipe
 from schemas.tables import MEMBER_MARK
 
@@ -106,7 +106,7 @@ def members(
     except (*_DAMAGE, *_DAMAGED_VALUES) as error:
         raise AssetError(ErrorCode.CORRUPT, f"damaged {kind} archive: {described(error)}") from error
     except OSError as error:
-        if error.errno is not None:
+        if from_storage(error):
             raise
         raise AssetError(ErrorCode.CORRUPT, f"damaged {kind} archive: {described(error)}") from error
 

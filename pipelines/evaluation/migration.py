@@ -19,6 +19,7 @@ from pipelines.calibration import Calibration
 from pipelines.evaluation.retrieval import Vectors, cosines, interval, ranked
 from pipelines.evaluation.sets import SETS, RetrievalSet, build
 from pipelines.evaluation.systems import Systems
+from pipelines.vectors import unit
 from schemas.card import Frozen, Role
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def migrate(
         watch(name)
         task = build(name, data, 0, most)
         before, after = (
-            _Embedded(embed(task.queries, Role.QUERY), _unit(embed(task.gallery, Role.DOCUMENT)))
+            _Embedded(embed(task.queries, Role.QUERY), unit(embed(task.gallery, Role.DOCUMENT)))
             for embed in systems
         )
         lines += _lines(task, before, after, share, seeds, rerank)
@@ -163,10 +164,6 @@ def _images(old: Vectors, new: Vectors, sample: npt.NDArray[np.int64]) -> Vector
     images = bridge.images(old)
     images[sample] = left_out
     return images
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def ways(

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from ir_measures import RR, R, nDCG
 
+from pipelines.vectors import unit
+
 Vectors = npt.NDArray[np.float32]
 
 Measure = Literal["R@1", "R@10", "nDCG@10", "MRR@10"]
@@ -65,7 +67,7 @@ def per_query(
 
 def cosines(queries: Vectors, gallery: Vectors) -> Vectors:
     """Of vectors of any length: float32 `[queries, gallery]`."""
-    return np.asarray(_unit(queries) @ _unit(gallery).T, np.float32)
+    return np.asarray(unit(queries) @ unit(gallery).T, np.float32)
 
 
 def ranked(
@@ -89,8 +91,3 @@ def interval(values: npt.NDArray[np.float64], seed: int = 0) -> Score:
     picks = rng.integers(0, len(values), (_RESAMPLES, len(values)))
     low, high = np.percentile(values[picks].mean(1), [2.5, 97.5])
     return Score(float(values.mean()), float(low), float(high))
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)

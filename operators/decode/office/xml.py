@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from lxml import etree
 
 from operators.compressed import ZIP_DAMAGE
-from schemas.errors import AssetError, ErrorCode, described
+from schemas.errors import AssetError, ErrorCode, described, from_storage
 
 PART_BYTES = 128 << 20
 """Of one XML part: as a tree it takes about ten times that in memory."""
@@ -54,7 +54,7 @@ def reported(what: str) -> Iterator[None]:
     except _DAMAGE as error:
         raise AssetError(ErrorCode.CORRUPT, f"{what}: {described(error)}") from error
     except OSError as error:
-        if error.errno is not None:
+        if from_storage(error):
             raise
         raise AssetError(ErrorCode.CORRUPT, f"{what}: {described(error)}") from error
 
