@@ -27,8 +27,14 @@ class StageRows:
         """One batch of embedded rows."""
         segments = rows.filter(pc.and_(pc.equal(rows["kind"], SEGMENT_KIND), pc.is_null(rows["error_code"])))
         fragments = self.table.stage(self._space_rows(segments)) if segments.num_rows else []
-        name = self.receipts.write(rows.select(RECEIPT.names), fragments)
-        return pa.table({"receipt": [name], "segments": [segments.num_rows]}, schema=STAGED)
+        return _staged(self.receipts.write(rows.select(RECEIPT.names), fragments), segments.num_rows)
+
+    def earlier(self, rows: pa.Table) -> pa.Table | None:
+        """The line of prepared rows that were staged before a crash: Ray repeats a whole task, embedded or not."""
+        name = self.receipts.holds(rows)
+        return (
+            None if name is None else _staged(name, pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0)
+        )
 
     def _space_rows(self, segments: pa.Table) -> pa.Table:
         own = segments.append_column("run_id", pa.array([self.run_id] * segments.num_rows, pa.string()))
@@ -36,6 +42,10 @@ class StageRows:
             own[f.name] if f.name in own.column_names else metadata_column(segments, f) for f in self.schema
         ]
         return pa.table(columns, schema=self.schema)
+
+
+def _staged(receipt: str, segments: int) -> pa.Table:
+    return pa.table({"receipt": [receipt], "segments": [segments]}, schema=STAGED)
 
 
 def metadata_column(rows: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:

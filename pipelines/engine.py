@@ -247,6 +247,11 @@ class _Embed:
             yield self._block(rows.slice(start, self.block_rows))
 
     def _block(self, rows: pa.Table) -> pa.Table:
+        earlier = self.stage.earlier(rows)
+        if earlier is not None:
+            self._count("embedded", earlier["segments"])
+            self._count("staged", earlier["segments"])
+            return earlier
         with self.model:
             done = self.operator(rows)
         self._count("embedded", pc.equal(rows["kind"], SEGMENT_KIND))

@@ -66,6 +66,15 @@ class Receipts:
         self.storage.put(join(self.uri, name), out.getvalue())
         return name
 
+    def holds(self, rows: pa.Table) -> str | None:
+        """The name of the receipt that says these very rows were staged, if there is one."""
+        name = f"{self.key(rows)}.parquet"
+        try:
+            earlier = self._read(name).rows
+        except FileNotFoundError:
+            return None
+        return name if earlier.equals(rows.select(RECEIPT.names).cast(RECEIPT)) else None
+
     def names(self) -> list[str]:
         """The names of the run's receipts."""
         return [n for n in self.storage.names(self.uri) if n.endswith(".parquet")]
