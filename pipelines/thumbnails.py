@@ -31,8 +31,13 @@ _MOST_BYTES = 64 << 20
 class _NoTokens:
     """Counts nothing: a chunk's text is not shown."""
 
+    splits_at_spaces = True
+
     def offsets(self, text: str) -> npt.NDArray[np.int64]:
         return np.empty((0, 2), np.int64)
+
+    def count(self, text: str) -> int:
+        return 0
 
 
 def thumbnails(

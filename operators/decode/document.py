@@ -220,7 +220,7 @@ class _Reader:
     def _extend(self, parts: list[Part]) -> None:
         """Take parts into the input while it fits the model."""
         self.parts.extend(parts)
-        self.text_tokens += sum(len(self.counter.offsets(p.text)) for p in parts if p.text is not None)
+        self.text_tokens += sum(self.counter.count(p.text) for p in parts if p.text is not None)
         limits = self.card.limits
         images = sum(part.kind is PartKind.IMAGE for part in self.parts)
         tokens = self.text_tokens + token_estimate(self.parts, self.card)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from operators.decode.asset import Asset
-from operators.decode.chunk import Chunk, chunk, whole_characters
+from operators.decode.chunk import Chunk, Measured, whole_characters
 from operators.decode.sections import Heading, Span, pack
 from operators.model.contract import TextCounter
 from operators.parts import Locator, Part, PartKind, Segment
@@ -59,9 +59,17 @@ class Readable:
 
 
 @dataclass(frozen=True, slots=True)
+class _Titles:
+    """The titles over a chunk, as a line of its model input; so many tokens."""
+
+    line: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Piece:
     chunk: Chunk
-    context: str
+    titles: _Titles
 
 
 def readable_segments(texts: Iterable[Readable], asset: Asset) -> Iterator[Segment]:
@@ -122,35 +130,36 @@ def _taken(waiting: deque[Picture], end: int) -> list[Picture]:
 
 def _pieces(readable: Readable, asset: Asset) -> Iterator[_Piece]:
     budget, counter, text = asset.text_budget, asset.counter, readable.text
+    measured = Measured(text, counter)
     overlap = asset.recipe.text.overlap_tokens
-    wanted = asset.recipe.text.context
-    for span in _spans(readable, asset):
-        outer = _context((*readable.path, *span.path), counter, budget) if wanted else ""
-        inner = _context((*readable.path, *span.path, *span.own), counter, budget) if wanted else ""
-        room = budget - max(len(counter.offsets(outer)), len(counter.offsets(inner)))
-        for piece in chunk([text[span.start : span.end]], counter, room, overlap):
+    for span in _spans(readable, measured, budget):
+        above = (*readable.path, *span.path) if asset.recipe.text.context else ()
+        own = span.own if asset.recipe.text.context else ()
+        outer = _titles(above, counter, budget)
+        inner = _titles((*above, *own), counter, budget) if own else outer
+        room = budget - max(outer.tokens, inner.tokens)
+        for piece in measured.chunks(span.start, span.end, room, overlap):
             first = not text[span.start : span.start + piece.start].strip()
-            at = span.start + piece.start
-            yield _Piece(Chunk(at, at + len(piece.text), piece.text), outer if first else inner)
+            placed = replace(piece, start=span.start + piece.start, end=span.start + piece.end)
+            yield _Piece(placed, outer if first else inner)
 
 
-def _spans(readable: Readable, asset: Asset) -> Iterable[Span]:
+def _spans(readable: Readable, measured: Measured, budget: int) -> Iterable[Span]:
     """Sections, with an eighth of the budget left for their titles; one span for what fits as it is."""
-    text, counter, budget = readable.text, asset.counter, asset.text_budget
-    if not readable.headings:
-        return [Span(0, len(text), ())]
-    if len(text) <= 16 * budget and len(counter.offsets(text)) <= budget:
-        return [Span(0, len(text), (), ())]
-    return pack(text, readable.headings, counter, budget - budget // 8)
+    size = len(readable.text)
+    if not readable.headings or (size <= 16 * budget and measured.count(0, size) <= budget):
+        return [Span(0, size, ())]
+    return pack(measured, readable.headings, budget - budget // 8)
 
 
-def _context(titles: tuple[str, ...], counter: TextCounter, budget: int) -> str:
+def _titles(titles: tuple[str, ...], counter: TextCounter, budget: int) -> _Titles:
     """The titles as a line of their own, without the outer ones where all would take more than a quarter."""
     for first in range(len(titles)):
         line = _SEPARATOR.join(" ".join(title.split()) for title in titles[first:]) + "\n\n"
-        if len(counter.offsets(line)) <= budget // 4:
-            return line
-    return ""
+        tokens = counter.count(line)
+        if tokens <= budget // 4:
+            return _Titles(line, tokens)
+    return _Titles("", 0)
 
 
 def _with_pictures(
@@ -159,8 +168,8 @@ def _with_pictures(
     found = album.parts(pictures)
     text, start = piece.chunk.text, piece.chunk.start
     locator = Locator(page=page, char_start=start, char_end=piece.chunk.end)
-    whole = _joined(piece.context, text, asset)
-    room = _room(asset.card, len(asset.counter.offsets(whole)))
+    whole, tokens = _joined(piece, asset)
+    room = _room(asset.card, tokens)
     if not found or room == 0:
         yield Segment(Modality.TEXT, (Part(PartKind.TEXT, whole),), locator, text)
         yield from _albums([part for _, part in found], locator, text, asset)
@@ -182,10 +191,13 @@ def _add_text(parts: list[Part], text: str) -> None:
         parts.append(Part(PartKind.TEXT, text.strip()))
 
 
-def _joined(context: str, text: str, asset: Asset) -> str:
-    """Context and chunk; the chunk alone where the tokenizer makes more of both than of each."""
-    whole = context + text
-    return whole if len(asset.counter.offsets(whole)) <= asset.text_budget else text
+def _joined(piece: _Piece, asset: Asset) -> tuple[str, int]:
+    """Titles and chunk with their tokens; the chunk alone where the tokenizer makes more of both than of each."""
+    titles, counter = piece.titles, asset.counter
+    whole = titles.line + piece.chunk.text
+    adds_up = counter.splits_at_spaces or not titles.line
+    tokens = titles.tokens + piece.chunk.tokens if adds_up else counter.count(whole)
+    return (whole, tokens) if tokens <= asset.text_budget else (piece.chunk.text, piece.chunk.tokens)
 
 
 def _room(card: ModelCard, text_tokens: int) -> int:

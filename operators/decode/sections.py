@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from operators.model.contract import TextCounter
+from operators.decode.chunk import Measured
 
 _DEEPEST = 8
 """Levels that are told apart: deeper ones count as this one."""
@@ -46,27 +46,25 @@ class _Section:
     below: list[_Section] = field(default_factory=list)
 
 
-def pack(text: str, headings: Sequence[Heading], counter: TextCounter, budget: int) -> Iterator[Span]:
+def pack(text: Measured, headings: Sequence[Heading], budget: int) -> Iterator[Span]:
     """Spans that follow one another and cover the text; those over the budget are single sections' own text.
 
     Args:
         text: the whole text.
         headings: in the order of the text.
-        counter: of the model.
         budget: tokens of a chunk.
     """
-    root = _tree(text, headings, counter)
+    root = _tree(text, headings)
     yield from _spans(root, (), budget)
 
 
-def _tree(text: str, headings: Sequence[Heading], counter: TextCounter) -> _Section:
-    starts = [h.at for h in headings]
-    first = starts[0] if starts else len(text)
-    root = _Section(0, first, 0, (), len(counter.offsets(text[:first])))
+def _tree(text: Measured, headings: Sequence[Heading]) -> _Section:
+    ends = [*(h.at for h in headings), len(text.text)]
+    root = _Section(0, ends[0], 0, (), text.count(0, ends[0]))
     open_sections = [root]
-    for heading, end in zip(headings, [*starts, len(text)][1:], strict=True):
+    for heading, end in zip(headings, ends[1:], strict=True):
         level = min(max(1, heading.level), _DEEPEST)
-        tokens = len(counter.offsets(text[heading.at : end]))
+        tokens = text.count(heading.at, end)
         while open_sections[-1].level >= level:
             open_sections.pop()
         title = heading.title.strip()

@@ -135,15 +135,28 @@ class _Counter:
     local: TextCounter | None = None
     asked: bool = False
 
+    @property
+    def splits_at_spaces(self) -> bool:
+        """As `TextCounter`."""
+        return self._own is not None and self._own.splits_at_spaces
+
     def offsets(self, text: str) -> npt.NDArray[np.int64]:
         """As `TextCounter`."""
-        if not self.asked:
-            self.asked, self.local = True, _unpickled(self.link.ask({"op": "counter"}).body)
-        if self.local is not None:
-            return self.local.offsets(text)
+        if self._own is not None:
+            return self._own.offsets(text)
         # Surrogates that stand alone are legal in a str.
         answer = self.link.ask({"op": "count"}, (text.encode("utf-8", "surrogatepass"),))
         return np.frombuffer(answer.body, np.int64).reshape(-1, 2)
+
+    def count(self, text: str) -> int:
+        """As `TextCounter`."""
+        return len(self.offsets(text)) if self._own is None else self._own.count(text)
+
+    @property
+    def _own(self) -> TextCounter | None:
+        if not self.asked:
+            self.asked, self.local = True, _unpickled(self.link.ask({"op": "counter"}).body)
+        return self.local
 
 
 def _unpickled(data: Buffer) -> TextCounter | None:

@@ -23,9 +23,14 @@ NOT_FINITE = "infinite"
 class WordCounter:
     """Counts words."""
 
+    splits_at_spaces = True
+
     def offsets(self, text: str) -> npt.NDArray[np.int64]:
         spans = [match.span() for match in re.finditer(r"\S+", text)]
         return np.array(spans, np.int64).reshape(-1, 2)
+
+    def count(self, text: str) -> int:
+        return len(self.offsets(text))
 
 
 class HashPreparer:

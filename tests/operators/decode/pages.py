@@ -18,8 +18,13 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 class Words:
     """A `TextCounter`: one token for each word and for each punctuation mark."""
 
+    splits_at_spaces = True
+
     def offsets(self, text: str) -> npt.NDArray[np.int64]:
         return np.array([m.span() for m in _TOKEN.finditer(text)], np.int64).reshape(-1, 2)
+
+    def count(self, text: str) -> int:
+        return len(self.offsets(text))
 
 
 def make_card(*modalities: Modality, image: ImageInput | None = _SQUARE, **limits: int) -> ModelCard:

@@ -7,6 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.decode.chunk import Measured
 from operators.decode.sections import Heading, Span, pack
 from tests.operators.decode.pages import Words
 
@@ -18,7 +19,7 @@ def packed(sections: list[tuple[int, int]], budget: int) -> tuple[str, list[Span
         if level:
             headings.append(Heading(len(text), level, f"S{number}"))
         text += " ".join([f"S{number}", *["w"] * (words - 1)]) + "\n"
-    return text, list(pack(text, headings, Words(), budget))
+    return text, list(pack(Measured(text, Words()), headings, budget))
 
 
 def starts(text: str, spans: list[Span]) -> list[list[str]]:

@@ -133,10 +133,15 @@ def test_characters_of_several_code_points_stay_whole(text: str) -> None:
     import regex
 
     class Points:
+        splits_at_spaces = False
+
         def offsets(self, text: str):
             import numpy as np
 
             return np.array([(i, i + 1) for i in range(len(text))], np.int64).reshape(-1, 2)
+
+        def count(self, text: str) -> int:
+            return len(self.offsets(text))
 
     ends = {m.end() for m in regex.finditer(r"\X", text)}
     for segment in decoded(text.encode(), "a.txt", 30, 9, counter=Points()):
