@@ -19,7 +19,7 @@ from operators.model.registry import resolve
 from operators.storage import check_lake_uri, explained
 from pipelines.beside import Beside
 from pipelines.embed import Clock, EmbedJob, Run
-from pipelines.engine import cluster
+from pipelines.engine.cluster import cluster
 from pipelines.lease import Lease, held
 from pipelines.ledger import Ledger
 from pipelines.plan import DIFFED

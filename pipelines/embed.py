@@ -19,7 +19,8 @@ from operators.sources.fetch import Fetcher
 from operators.sources.listing import Listed, list_sources
 from operators.stage import StageRows
 from operators.storage import Storage, check_lake_uri, explained
-from pipelines.engine import Dataflow, Ran, cluster
+from pipelines.engine.cluster import cluster
+from pipelines.engine.dataflow import Dataflow, Ran
 from pipelines.forget import forgotten_mask, tombstones
 from pipelines.lease import Lease, held
 from pipelines.ledger import Ledger

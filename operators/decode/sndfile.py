@@ -1,4 +1,4 @@
-"""WAV and FLAC through libsndfile: a second a call, where libav hands out frames of some milliseconds."""
+"""WAV and FLAC through libsndfile: some seconds a call, where libav hands out frames of some milliseconds."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from schemas.errors import AssetError, ErrorCode
 
 Samples = npt.NDArray[np.int16]
 
+_FRAMES = 1 << 18
 _CONTAINERS = frozenset({"wav", "flac"})
 _CODECS = frozenset({"pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "flac"})
 """Others' damage libsndfile passes over in silence, or it knows no way to mix them."""
@@ -28,7 +29,7 @@ def readable(container: InputContainer, stream: AudioStream) -> bool:
 
 
 def samples(file: BinaryIO, rate: int) -> Iterator[Samples]:
-    """The file as mono int16 at `rate`, in chunks of about a second.
+    """The file as mono int16 at `rate`, in chunks of some seconds.
 
     Raises:
         AssetError: CORRUPT with libsndfile's reason; and what reading the file raises.
@@ -39,7 +40,7 @@ def samples(file: BinaryIO, rate: int) -> Iterator[Samples]:
             fit = None
             if source.samplerate != rate:
                 fit = soxr.ResampleStream(source.samplerate, rate, 1, dtype="int16")
-            while len(block := source.read(source.samplerate, "int16", always_2d=True)):
+            while len(block := source.read(_FRAMES, "int16", always_2d=True)):
                 mono = block[:, 0] if source.channels == 1 else _mixed(block)
                 yield mono if fit is None else fit.resample_chunk(mono)
             if fit is not None:
@@ -52,7 +53,8 @@ def samples(file: BinaryIO, rate: int) -> Iterator[Samples]:
 
 
 def _mixed(block: Samples) -> Samples:
-    mixed: Samples = (block.sum(axis=1, dtype=np.int32) // block.shape[1]).astype(np.int16)
+    """The mean of two channels."""
+    mixed: Samples = ((block[:, 0].astype(np.int32) + block[:, 1]) >> 1).astype(np.int16)
     return mixed
 
 

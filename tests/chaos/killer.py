@@ -16,7 +16,7 @@ REPO = Path(__file__).resolve().parents[2]
 PATIENCE_S = 300
 Victim = Literal["driver", "actor", "task", "raylet"]
 VICTIMS: tuple[Victim, ...] = ("driver", "actor", "task", "raylet")
-_TITLES = {"actor": "_Embed", "task": "_Read", "raylet": "raylet"}
+_TITLES = {"actor": "(Embed)", "task": "(Read)", "raylet": "raylet"}
 
 
 @dataclass(frozen=True)

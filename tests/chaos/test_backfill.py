@@ -81,13 +81,11 @@ def killed(calm: Calm, folder: Path, kills: int) -> None:
     assert again <= kills * UNSTAGED
 
 
-def test_a_backfill_that_is_killed_three_times_ends_as_if_undisturbed(calm: Calm, tmp_path: Path) -> None:
-    killed(calm, tmp_path, 3)
-
-
-@pytest.mark.slow
-def test_a_backfill_that_is_killed_twenty_times_ends_as_if_undisturbed(calm: Calm, tmp_path: Path) -> None:
-    killed(calm, tmp_path, 20)
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_backfill_that_is_killed_again_and_again_ends_as_if_undisturbed(
+    calm: Calm, tmp_path: Path, kills: int
+) -> None:
+    killed(calm, tmp_path, kills)
 
 
 def test_a_night_gets_its_turn_in_the_middle_of_a_backfill_and_both_spaces_are_complete(
