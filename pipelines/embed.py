@@ -14,6 +14,7 @@ import pyarrow as pa
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.model.contract import ModelSpec
+from operators.prepared.store import Prepared
 from operators.read import ReadAssets
 from operators.sources.fetch import Fetcher
 from operators.sources.listing import Listed, list_sources
@@ -26,6 +27,7 @@ from pipelines.ledger import Ledger
 from pipelines.listing import combine
 from pipelines.outcome import Outcome
 from pipelines.plan import DIFFED, Plan, diff
+from pipelines.prepared import with_kept
 from pipelines.progress import Progress, Silent
 from pipelines.reconcile import Attempts, Reconciled
 from pipelines.runlog import LOGGER, run_log
@@ -40,7 +42,10 @@ from schemas.space import Space, VectorType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedJob:
-    """Bring one corpus of a lake up to date with its sources."""
+    """Bring one corpus of a lake up to date with its sources.
+
+    With `keep_prepared` what decoding gives stays in the corpus, for a backfill to read instead of the originals.
+    """
 
     sources: tuple[str, ...]
     lake: str
@@ -54,6 +59,7 @@ class EmbedJob:
     storage: Storage = Storage()
     config: RunConfig = RunConfig()
     ray_address: str | None = None
+    keep_prepared: bool = False
     progress: Progress = field(default_factory=Silent)
 
     @property
@@ -108,7 +114,7 @@ class EmbedJob:
         forgotten = forgotten_mask(lake, self.corpus, pl.Series(listing["uri"]), self.storage)
         return diff(listing, assets, [one.source for one in listed], self.selection, forgotten)
 
-    def reader(self, grants: dict[str, tuple[str, ...]]) -> ReadAssets:
+    def reader(self, grants: dict[str, tuple[str, ...]], prepared: Prepared | None = None) -> ReadAssets:
         """Reads the job's assets; `grants` are the roots that each source may read."""
         fetcher = Fetcher(storage=self.storage, grants=grants, max_bytes=self.recipe.max_asset_bytes)
         return ReadAssets(
@@ -117,6 +123,8 @@ class EmbedJob:
             recipe=self.recipe,
             block_bytes=self.config.block_bytes,
             limits=self.config.decode,
+            keep=self.keep_prepared,
+            prepared=prepared,
         )
 
 
@@ -124,7 +132,8 @@ class EmbedJob:
 class Run:
     """One run of a job: its plan, on the versions that it is based on.
 
-    `uncounted` and `failed_elsewhere` are as in `Outcome`.
+    `uncounted` and `failed_elsewhere` are as in `Outcome`. A run of a space `beside` the live one reads what is
+    prepared for it.
     """
 
     job: EmbedJob
@@ -137,13 +146,15 @@ class Run:
     clock: Clock
     uncounted: tuple[str, ...] = ()
     failed_elsewhere: pl.DataFrame | None = None
+    beside: bool = False
 
     @classmethod
     def begin(cls, job: EmbedJob, lake: str, listed: list[Listed], clock: Clock) -> Run:
         """Open the corpus and plan the run of what its sources list."""
         listing = combine([one.table for one in listed])
         with explained(lake, LakeError):
-            ledger = Ledger.begin(lake, job.corpus, job.space, _metadata_fields(listing), job.storage)
+            fields = _metadata_fields(listing)
+            ledger = Ledger.begin(lake, job.corpus, job.space, fields, job.storage, keep=job.keep_prepared)
             assets = ledger.assets_table.open(ledger.state.assets_version).to_table(columns=list(DIFFED))
         plan = job.plan(lake, listed, listing, assets)
         grants = {one.source: one.roots for one in listed}
@@ -186,14 +197,16 @@ class Run:
         work, staged = earlier.remaining(again=job.selection.only is not None)
         if not work.num_rows:
             return Ran(), resumed
+        work, prepared = self._prepared(work)
         flow = Dataflow(
-            read=job.reader(self.grants),
+            read=job.reader(self.grants, prepared),
             space=job.space,
             stage=StageRows(
                 table=self.ledger.space_table,
                 receipts=receipts,
                 schema=self.ledger.schema(),
                 run_id=self.run_id,
+                media=self.ledger.media if job.keep_prepared else None,
             ),
             config=job.config,
         )
@@ -206,12 +219,21 @@ class Run:
             budget, wanted = job.policy.budget_gpu_hours, lease.wanted.is_set
             return flow.run(cut, work.num_rows, job.progress, budget, wanted), resumed
 
+    def _prepared(self, work: pa.Table) -> tuple[pa.Table, Prepared | None]:
+        """The work, and where the prepared media of a part of it are."""
+        job, version = self.job, self.ledger.media_version
+        if not self.beside or version is None:
+            return work, None
+        with explained(self.lake, LakeError):
+            media = Prepared(self.ledger.media, version)
+            return with_kept(work, media.open(), job.spec, job.recipe), media
+
     def _publish(self, ran: Ran, resumed: int, lease: Lease) -> RunReport:
         job, ledger, plan = self.job, self.ledger, self.plan
         attempts = Attempts(ledger.receipts(self.run_id).read_all(), plan.work)
         members = attempts.members()
         forgotten = members.filter(forgotten_mask(self.lake, job.corpus, members, job.storage))
-        result = attempts.reconcile(ledger.space_table, ran.partial, forgotten)
+        result = attempts.reconcile(ledger.space_table, ran.partial, forgotten, ledger.media)
         outcome = self._outcome(result)
         outcome.counts()
         if outcome.changes_nothing():
@@ -220,7 +242,9 @@ class Run:
         carried = ledger.carrier(self.run_id).carry(result.moved, outcome.carried)
         assets = pa.concat_tables([result.assets.cast(carried.assets.schema), carried.assets])
         lease.check()
-        change = ledger.commit(self.run_id, assets, [*result.fragments, *carried.fragments], outcome.replaced)
+        replaced, fragments = outcome.replaced, [*result.fragments, *carried.fragments]
+        media = ledger.media_changes(result.kept, result.kept_uris, replaced, assets, self.beside)
+        change = ledger.commit(self.run_id, assets, fragments, replaced, media)
         self.clock.lap("publish")
         report = self._report(outcome, ran, resumed, change.space_version)
         uri = Layout(self.lake).report(job.corpus, self.run_id)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from operators.lake.receipts import RECEIPT, Receipt
 from operators.lake.tables import Table
+from operators.stage import kept_mask
 from schemas.errors import RETRIED, LakeError
 from schemas.tables import (
     ASSET_KIND,
@@ -34,12 +35,15 @@ class Reconciled:
     """What a run's receipts add up to.
 
     `assets` are final rows (without `run_id`) of what was embedded, quarantined or expanded, `moved` such rows of
-    what takes the vectors of a known asset with its `content_hash`, `fragments` those to commit.
+    what takes the vectors of a known asset with its `content_hash`, `fragments` those to commit, and `kept` those
+    for the corpus' prepared media, of the assets `kept_uris`.
     """
 
     assets: pa.Table
     moved: pl.DataFrame
     fragments: list[str]
+    kept: list[str]
+    kept_uris: pl.Series
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,11 @@ class Attempts:
         return found["uri"].unique()
 
     def reconcile(
-        self, table: Table, partial: bool = False, forgotten: pl.Series | None = None
+        self,
+        table: Table,
+        partial: bool = False,
+        forgotten: pl.Series | None = None,
+        media: Table | None = None,
     ) -> Reconciled:
         """Final rows and fragments; a row that was staged twice or belongs to no published asset is cut out.
 
@@ -163,6 +171,7 @@ class Attempts:
             table: the space that the fragments were staged for.
             partial: the run stopped early on purpose, so assets without outcome are left to the next one.
             forgotten: URIs of members that were erased on purpose, and must not come back with their archive.
+            media: the prepared media that fragments were staged for, too.
 
         Raises:
             LakeError: a planned asset has no outcome (I2), so nothing may be published.
@@ -181,11 +190,16 @@ class Attempts:
             ended = ended.filter(~pl.col("uri").is_in(forgotten.implode()))
         is_embedded = pl.col("status") == EMBEDDED
         wanted = self.staged().join(ended.filter(is_embedded), on=["uri", "content_hash"], how="semi")
-        by_receipt = wanted.partition_by("receipt", as_dict=True)
         fragments = [
-            kept
-            for (index,), rows in sorted(by_receipt.items())
-            for kept in _kept(self.receipts[index], rows, table)
+            fragment
+            for index, rows in _by_receipt(wanted)
+            for fragment in _cut(self._staged_in(index), self.receipts[index].fragments, rows, table)
+        ]
+        media_rows = self._kept_rows(ended) if media is not None else wanted.clear()
+        kept = [
+            fragment
+            for index, rows in _by_receipt(media_rows)
+            for fragment in _cut(self._kept_in(index), self.receipts[index].kept, rows, media or table)
         ]
         final = (
             ended.filter(pl.col("status") != MOVED)
@@ -196,7 +210,47 @@ class Attempts:
             .select([name for name in ASSETS.names if name != "run_id"])
         )
         moved = ended.filter(pl.col("status") == MOVED)
-        return Reconciled(final.to_arrow(), moved, fragments)
+        return Reconciled(final.to_arrow(), moved, fragments, kept, media_rows["uri"].unique())
+
+    def _kept_rows(self, ended: pl.DataFrame) -> pl.DataFrame:
+        """Each row for the prepared media once: of assets all of which is there, and that are whole in their archive."""
+        rows = self.rows.filter(pl.col("kept").fill_null(False) & pl.col("error_code").is_null())
+        segments = rows.filter(pl.col("kind") == SEGMENT_KIND).unique(
+            ["uri", "content_hash", "segment_id"], keep="first", maintain_order=True
+        )
+        counts = segments.group_by("uri", "content_hash").agg(pl.len().alias("there"))
+        heads = rows.filter(pl.col("kind") == ASSET_KIND).unique(
+            ["uri", "content_hash"], keep="first", maintain_order=True
+        )
+        is_archive = pl.col("status") == EXPANDED
+        whole = (
+            ended.select("uri", "content_hash", "status")
+            .join(heads.drop("status"), on=["uri", "content_hash"])
+            .join(counts, on=["uri", "content_hash"], how="left")
+            .filter(
+                is_archive | ((pl.col("status") == EMBEDDED) & (pl.col("segments") == pl.col("there").fill_null(0)))
+            )
+        )
+        inside = whole.group_by("container").agg(pl.len().alias("inside"))
+        archives = whole.filter(pl.col("container").is_null() & is_archive).join(
+            inside, left_on="uri", right_on="container", how="left"
+        )
+        broken = archives.filter(pl.col("segments") != pl.col("inside").fill_null(0))["uri"]
+        alone = (pl.col("status") == EMBEDDED) & pl.col("container").is_null()
+        held = archives.filter(~pl.col("uri").is_in(broken.implode()))["uri"].implode()
+        kept = whole.filter(alone | pl.coalesce("container", "uri").is_in(held))
+        names = ["uri", "segment_id", "receipt"]
+        return pl.concat(
+            [segments.join(kept, on=["uri", "content_hash"], how="semi").select(names), kept.select(names)]
+        )
+
+    def _staged_in(self, index: int) -> int:
+        rows = self.receipts[index].rows
+        good = pc.and_(pc.equal(rows["kind"], SEGMENT_KIND), pc.is_null(rows["error_code"]))
+        return pc.sum(good).as_py() or 0
+
+    def _kept_in(self, index: int) -> int:
+        return pc.sum(kept_mask(self.receipts[index].rows)).as_py() or 0
 
 
 def _with_whole_archives(ended: pl.DataFrame) -> pl.DataFrame:
@@ -213,15 +267,17 @@ def _with_whole_archives(ended: pl.DataFrame) -> pl.DataFrame:
     ).with_columns(complete=pl.col("complete") & (~own | whole))
 
 
-def _kept(receipt: Receipt, keep: pl.DataFrame, table: Table) -> list[str]:
-    staged = receipt.rows.filter(
-        pc.and_(pc.equal(receipt.rows["kind"], SEGMENT_KIND), pc.is_null(receipt.rows["error_code"]))
-    )
-    if keep.height == staged.num_rows:
-        return receipt.fragments
-    rows = pa.concat_tables(table.staged_rows(fragment) for fragment in receipt.fragments)
-    index_in = pl.DataFrame(pl.from_arrow(rows.select(["uri", "segment_id"]))).with_row_index("row")
-    chosen = (
-        index_in.join(keep, on=["uri", "segment_id"], how="semi").unique(["uri", "segment_id"]).sort("row")
-    )
+def _by_receipt(rows: pl.DataFrame) -> list[tuple[int, pl.DataFrame]]:
+    groups = rows.partition_by("receipt", as_dict=True)
+    return [(index, groups[index,]) for (index,) in sorted(groups)]
+
+
+def _cut(staged: int, fragments: list[str], keep: pl.DataFrame, table: Table) -> list[str]:
+    """Fragments of so many rows with those to keep alone."""
+    if keep.height == staged:
+        return fragments
+    key = ["uri", "segment_id"]
+    rows = pa.concat_tables(table.staged_rows(fragment) for fragment in fragments)
+    index_in = pl.DataFrame(pl.from_arrow(rows.select(key))).with_row_index("row")
+    chosen = index_in.join(keep, on=key, how="semi", nulls_equal=True).unique(key).sort("row")
     return table.stage(rows.take(chosen["row"].to_arrow()))

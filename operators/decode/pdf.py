@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
+from operators.decode.beside import text_beside
 from operators.decode.image import target_size
 from operators.model.contract import TextCounter
 from operators.parts import Locator, Part, PartKind, Segment
@@ -24,8 +25,6 @@ from schemas.recipe import Recipe
 
 _MOST_CHARS = 1 << 18
 """Of a page's text; a page of a book holds 3,000."""
-_OVERHEAD = 64
-"""Tokens left for a model's own markers, beside its prompt."""
 _HYPHEN = re.compile("[\x02\ufffe]\\s*|\xad(?:\r?\n)?")
 _LINE_END = re.compile(r"[^\S\n]*\r?\n")
 
@@ -108,7 +107,7 @@ def _page(
     except pdfium.PdfiumError as error:
         raise AssetError(ErrorCode.CORRUPT, f"page {index + 1}: pdfium: {error}") from error
     parts = [] if pixels is None else [Part(PartKind.IMAGE, data=pixels)]
-    beside = _beside(text, recipe, card, counter, image=pixels is not None)
+    beside = text_beside(text, recipe, card, counter, image=pixels is not None)
     if beside:
         parts.append(Part(PartKind.TEXT, beside))
     return Segment(Modality.PAGE, tuple(parts), locator, text or None)
@@ -141,16 +140,3 @@ def _text(page: pdfium.PdfPage) -> str:
     finally:
         textpage.close()
     return _LINE_END.sub("\n", _HYPHEN.sub("", text[:_MOST_CHARS])).replace("\0", "").strip()
-
-
-def _beside(text: str, recipe: Recipe, card: ModelCard, counter: TextCounter, image: bool) -> str:
-    """What of a page's text the model gets: whole tokens, within the recipe and the model's sequence."""
-    text = text[: recipe.pdf.text_chars].rstrip()
-    budget = card.limits.text_tokens
-    if image:
-        prompt = max(map(len, card.prompts.values()), default=0)
-        rest = max(card.limits.tokens - _OVERHEAD - prompt, budget) - card.token_costs.image
-        budget = min(budget, rest)
-    while text and len(spans := counter.offsets(text)) > budget:
-        text = text[: min(int(spans[max(0, budget)][0]), len(text) - 1)].rstrip()
-    return text

@@ -1,0 +1,112 @@
+"""The corpus' prepared media as a run sees them: which assets it reads from there, and what of them goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import lance
+import polars as pl
+import pyarrow as pa
+
+from operators.model.contract import ModelSpec
+from operators.prepared.fit import ARCHIVE, KeptFor
+from schemas.card import Role
+from schemas.recipe import Recipe
+from schemas.tables import ASSET_KIND, EMBEDDED, EXPANDED, KEPT_COLUMN
+
+_IDENTITY = ["uri", "size", "etag"]
+_CONTENT = [*_IDENTITY, "content_hash"]
+_READ = [*_IDENTITY, "container", "kind", "status", "segments", "ordinal", "kept_for"]
+_OBJECT = pl.coalesce("container", "uri").alias("object")
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a run changes in a corpus' prepared media: fragments for its recipe's, and URIs that go, by table."""
+
+    staged: list[str] = field(default_factory=list)
+    gone: dict[str, list[str]] = field(default_factory=dict)
+
+
+def with_kept(work: pa.Table, media: lance.LanceDataset, spec: ModelSpec, recipe: Recipe) -> pa.Table:
+    """The work with the places of kept rows for each asset that can be read from there, null for the others.
+
+    An asset can when what is kept is of the object that is listed, all of it, and fits the model; an archive when
+    that is so of all that lies in it.
+
+    Args:
+        work: listing rows.
+        media: prepared media of the recipe.
+        spec: the model that is to read them.
+        recipe: of the space.
+    """
+    wanted = pl.DataFrame(pl.from_arrow(work.select(_IDENTITY)))
+    rows = _rows_of(media, wanted["uri"])
+    heads = rows.filter(pl.col("kind") == ASSET_KIND)
+    whole = heads.filter(pl.col("container").is_null()).join(wanted, on=_IDENTITY, nulls_equal=True)
+    lacking = heads.filter(~pl.col("kept_for").is_in(_fitting(heads["kept_for"].unique(), spec, recipe)))
+    inside = heads.group_by("container").agg(pl.len().cast(pl.Int32).alias("inside"))
+    short = whole.join(inside, left_on="uri", right_on="container", how="left").filter(
+        (pl.col("status") == EXPANDED) & (pl.col("segments") != pl.col("inside").fill_null(0))
+    )
+    fit = whole.filter(~pl.col("uri").is_in([*lacking["object"], *short["uri"]]))
+    places = (
+        rows.filter(pl.col("object").is_in(fit["uri"].implode()))
+        .sort(pl.col("uri") != pl.col("object"), "uri", pl.col("kind") != ASSET_KIND, "ordinal")
+        .group_by("object", maintain_order=True)
+        .agg(pl.col("place").alias(KEPT_COLUMN))
+    )
+    column = wanted.join(places, left_on="uri", right_on="object", how="left", maintain_order="left")
+    return work.append_column(KEPT_COLUMN, column[KEPT_COLUMN].to_arrow().cast(pa.list_(pa.int64())))
+
+
+def _rows_of(media: lance.LanceDataset, uris: pl.Series) -> pl.DataFrame:
+    """The rows of these objects and of what lies in them, with their `place` in the table and their `object`."""
+    wanted, found, start = uris.implode(), [], 0
+    for batch in media.scanner(columns=_READ, scan_in_order=True).to_batches():
+        rows = pl.DataFrame(pl.from_arrow(batch)).with_row_index("place", offset=start)
+        found.append(rows.with_columns(_OBJECT).filter(pl.col("object").is_in(wanted)))
+        start += batch.num_rows
+    empty = pl.DataFrame(pl.from_arrow(media.schema.empty_table().select(_READ)))
+    return pl.concat([empty.with_row_index("place").with_columns(_OBJECT), *found])
+
+
+def _fitting(made: pl.Series, spec: ModelSpec, recipe: Recipe) -> list[str]:
+    """Of all that media were kept for, what this model can use."""
+    counter, wants, good = spec.preparer(Role.DOCUMENT).counter, {}, [ARCHIVE]
+    for text in made:
+        if text == ARCHIVE:
+            continue
+        kept = KeptFor.model_validate_json(text)
+        if kept.media not in wants:
+            wants[kept.media] = KeptFor.of(kept.media, recipe, spec.card, counter)
+        if kept.fits(wants[kept.media]):
+            good.append(text)
+    return good
+
+
+def stale(media: lance.LanceDataset, replaced: Iterable[str], assets: pa.Table) -> list[str]:
+    """Of what a run replaces or deletes, the assets whose kept media are not those of the object any more.
+
+    Args:
+        media: of any recipe.
+        replaced: URIs whose old rows go from the space.
+        assets: final rows of the run.
+    """
+    heads = _heads(media)
+    now = pl.DataFrame(pl.from_arrow(assets.select([*_CONTENT, "status"])))
+    valid = now.filter(pl.col("status").is_in([EMBEDDED, EXPANDED]))
+    names = list(replaced)
+    touched = heads.filter(pl.col("uri").is_in(names) | pl.col("container").is_in(names))
+    return touched.join(valid, on=_CONTENT, how="anti", nulls_equal=True)["uri"].sort().to_list()
+
+
+def kept_before(media: lance.LanceDataset, uris: pl.Series) -> list[str]:
+    """Which of these assets have kept media already."""
+    return _heads(media).filter(pl.col("uri").is_in(uris.implode()))["uri"].sort().to_list()
+
+
+def _heads(media: lance.LanceDataset) -> pl.DataFrame:
+    rows = media.to_table(columns=[*_CONTENT, "container"], filter=f"kind = '{ASSET_KIND}'")
+    return pl.DataFrame(pl.from_arrow(rows))
