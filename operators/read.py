@@ -99,9 +99,7 @@ class ReadAssets:
         with closing(fetched.file):
             yield from _ended(asset, self._decoded(asset, wanted, fetched, depth))
 
-    def _decoded(
-        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int
-    ) -> Iterator[list[Row]]:
+    def _decoded(self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int) -> Iterator[list[Row]]:
         if fetched.content_hash in asset.donors:
             yield [asset.moved(fetched.content_hash)]
             return

@@ -86,6 +86,38 @@ def _fitting(made: pl.Series, spec: ModelSpec, recipe: Recipe) -> list[str]:
     return good
 
 
+def kept_rows(rows: pl.DataFrame, ended: pl.DataFrame) -> pl.DataFrame:
+    """Which staged rows are to be kept: of embedded assets all of whose rows are there, of archives all or nothing.
+
+    Args:
+        rows: of a run's receipts, as `pipelines.reconcile.Attempts.rows`.
+        ended: the final outcomes.
+
+    Returns:
+        `uri`, `segment_id` (null for an asset's own row) and `receipt`, each row once.
+    """
+    kept = rows.filter(pl.col("kept").fill_null(False) & pl.col("error_code").is_null())
+    is_asset = pl.col("kind") == ASSET_KIND
+    once = kept.unique(["uri", "content_hash", "segment_id"], keep="first", maintain_order=True)
+    counts = once.filter(~is_asset).group_by("uri", "content_hash").agg(pl.len().alias("there"))
+    all_there = pl.col("segments") == pl.col("there").fill_null(0)
+    embedded, expanded = (pl.col("status") == status for status in (EMBEDDED, EXPANDED))
+    whole = (
+        ended.filter(embedded | expanded)
+        .join(once.filter(is_asset), on=["uri", "content_hash", "status"], how="semi")
+        .join(counts, on=["uri", "content_hash"], how="left")
+        .filter(expanded | (embedded & all_there))
+        .select("uri", "container", "content_hash", "status", "segments")
+    )
+    inside = whole.group_by("container").agg(pl.len().cast(pl.Int32).alias("inside"))
+    objects = whole.filter(pl.col("container").is_null()).join(
+        inside, left_on="uri", right_on="container", how="left"
+    )
+    held = objects.filter(~expanded | (pl.col("segments") == pl.col("inside").fill_null(0)))["uri"]
+    good = whole.filter(pl.coalesce("container", "uri").is_in(held.implode()))
+    return once.join(good, on=["uri", "content_hash"], how="semi").select("uri", "segment_id", "receipt")
+
+
 def stale(media: lance.LanceDataset, replaced: Iterable[str], assets: pa.Table) -> list[str]:
     """Of what a run replaces or deletes, the assets whose kept media are not those of the object any more.
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from operators.lake.receipts import RECEIPT, Receipt
 from operators.lake.tables import Table
 from operators.stage import kept_mask
+from pipelines.prepared import kept_rows
 from schemas.errors import RETRIED, LakeError
 from schemas.tables import (
     ASSET_KIND,
@@ -195,7 +196,7 @@ class Attempts:
             for index, rows in _by_receipt(wanted)
             for fragment in _cut(self._staged_in(index), self.receipts[index].fragments, rows, table)
         ]
-        media_rows = self._kept_rows(ended) if media is not None else wanted.clear()
+        media_rows = kept_rows(self.rows, ended) if media is not None else wanted.clear()
         kept = [
             fragment
             for index, rows in _by_receipt(media_rows)
@@ -211,38 +212,6 @@ class Attempts:
         )
         moved = ended.filter(pl.col("status") == MOVED)
         return Reconciled(final.to_arrow(), moved, fragments, kept, media_rows["uri"].unique())
-
-    def _kept_rows(self, ended: pl.DataFrame) -> pl.DataFrame:
-        """Each row for the prepared media once: of assets all of which is there, and that are whole in their archive."""
-        rows = self.rows.filter(pl.col("kept").fill_null(False) & pl.col("error_code").is_null())
-        segments = rows.filter(pl.col("kind") == SEGMENT_KIND).unique(
-            ["uri", "content_hash", "segment_id"], keep="first", maintain_order=True
-        )
-        counts = segments.group_by("uri", "content_hash").agg(pl.len().alias("there"))
-        heads = rows.filter(pl.col("kind") == ASSET_KIND).unique(
-            ["uri", "content_hash"], keep="first", maintain_order=True
-        )
-        is_archive = pl.col("status") == EXPANDED
-        whole = (
-            ended.select("uri", "content_hash", "status")
-            .join(heads.drop("status"), on=["uri", "content_hash"])
-            .join(counts, on=["uri", "content_hash"], how="left")
-            .filter(
-                is_archive | ((pl.col("status") == EMBEDDED) & (pl.col("segments") == pl.col("there").fill_null(0)))
-            )
-        )
-        inside = whole.group_by("container").agg(pl.len().alias("inside"))
-        archives = whole.filter(pl.col("container").is_null() & is_archive).join(
-            inside, left_on="uri", right_on="container", how="left"
-        )
-        broken = archives.filter(pl.col("segments") != pl.col("inside").fill_null(0))["uri"]
-        alone = (pl.col("status") == EMBEDDED) & pl.col("container").is_null()
-        held = archives.filter(~pl.col("uri").is_in(broken.implode()))["uri"].implode()
-        kept = whole.filter(alone | pl.coalesce("container", "uri").is_in(held))
-        names = ["uri", "segment_id", "receipt"]
-        return pl.concat(
-            [segments.join(kept, on=["uri", "content_hash"], how="semi").select(names), kept.select(names)]
-        )
 
     def _staged_in(self, index: int) -> int:
         rows = self.receipts[index].rows

@@ -141,7 +141,18 @@ PREPARED = pa.schema(
 the last segment of an asset one row that says how the asset ended (`kind` = asset). `kept` rows go to the corpus'
 prepared media, too."""
 
-_IN_MEDIA = ("kind", "uri", "container", "size", "etag", "mtime", "content_hash", "media_type", "status", "segments")
+_IN_MEDIA = (
+    "kind",
+    "uri",
+    "container",
+    "size",
+    "etag",
+    "mtime",
+    "content_hash",
+    "media_type",
+    "status",
+    "segments",
+)
 
 MEDIA = pa.schema(
     [

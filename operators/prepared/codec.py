@@ -117,4 +117,6 @@ def _flac(samples: Samples) -> bytes:
 
 def _samples(body: memoryview) -> Samples:
     with av.open(io.BytesIO(body), format="flac") as container:
-        return np.concatenate([np.empty(0, np.int16), *(f.to_ndarray()[0] for f in container.decode(audio=0))])
+        return np.concatenate(
+            [np.empty(0, np.int16), *(f.to_ndarray()[0] for f in container.decode(audio=0))]
+        )
