@@ -174,7 +174,7 @@ class Ledger:
         assets: pa.Table,
         fragments: list[str],
         replaced: list[str],
-        media: Changes = Changes(),
+        media: Changes | None = None,
     ) -> Published:
         """Commit the run's rows in one version of each table. Nobody sees them before `announce`.
 
@@ -202,7 +202,7 @@ class Ledger:
             space=self.space.id,
             space_version=space_version,
             assets_version=assets_version,
-            prepared=self._commit_media(attempt, media),
+            prepared=self._commit_media(attempt, media or Changes()),
             run_id=run_id,
             at=datetime.now(UTC),
         )

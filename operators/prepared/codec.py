@@ -63,7 +63,8 @@ def unpack(media: bytes | pa.Buffer, layout: Layout, wants: Wants) -> tuple[Part
     body, at = memoryview(media), 0
     parts, sound = [], np.empty(0, np.int16)
     for row in layout:
-        kind, data = PartKind(row["kind"]), None
+        kind = PartKind(row["kind"])
+        data: npt.NDArray[Any] | None = None
         piece, at = body[at : at + row["size"]], at + row["size"]
         if kind is PartKind.AUDIO:
             sound = _samples(piece) if row["size"] else sound
@@ -116,7 +117,7 @@ def _flac(samples: Samples) -> bytes:
 
 
 def _samples(body: memoryview) -> Samples:
-    with av.open(io.BytesIO(body), format="flac") as container:
+    with av.open(io.BytesIO(body), "r", format="flac") as container:
         return np.concatenate(
             [np.empty(0, np.int16), *(f.to_ndarray()[0] for f in container.decode(audio=0))]
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -62,24 +62,29 @@ def asset_rows(
         unpacker: for the model.
         rows: makes rows of one asset's segments.
     """
-    last = None
+    last: Row | None = None
     for uri, group in groupby(records, key=lambda record: record["uri"]):
-        head = next(group)
-        one = asset
-        if uri != asset.uri:
-            one = asset.member(uri[len(asset.uri) + 2 :], head["size"], head["mtime"])
-        one.digests.append(head["content_hash"])
-        one.media_type = head["media_type"]
-        if head["status"] == EXPANDED:
-            outcome = one.expanded(head["segments"], None)
-        elif head["content_hash"] in one.donors:
-            outcome = one.moved(head["content_hash"])
-        else:
-            yield from rows(one, unpacker.segments(head, group))
-            outcome = one.outcome(None)
+        outcome = yield from _one(asset, uri, group, unpacker, rows)
         if uri == asset.uri:
             last = outcome
         else:
             yield [outcome]
     if last is not None:
         yield [last]
+
+
+def _one(
+    asset: AssetRows, uri: str, records: Iterator[Record], unpacker: Unpacker, rows: Segments
+) -> Generator[list[Row], None, Row]:
+    """The rows of an asset, or of one that lies in it; its outcome is returned."""
+    head = next(records)
+    if uri != asset.uri:
+        asset = asset.member(uri[len(asset.uri) + 2 :], head["size"], head["mtime"])
+    asset.digests.append(head["content_hash"])
+    asset.media_type = head["media_type"]
+    if head["status"] == EXPANDED:
+        return asset.expanded(head["segments"], None)
+    if head["content_hash"] in asset.donors:
+        return asset.moved(head["content_hash"])
+    yield from rows(asset, unpacker.segments(head, records))
+    return asset.outcome(None)
