@@ -65,6 +65,12 @@ MaxAssets = Annotated[
 WaitMinutes = Annotated[
     float | None, typer.Option("--wait-minutes", min=0, help="how long to wait for a run of the corpus [0]")
 ]
+KeepPrepared = Annotated[
+    bool,
+    typer.Option(
+        "--keep-prepared/--no-keep-prepared", help="keep decoded media for the next model's backfill"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 
 
@@ -94,7 +100,8 @@ def settings(
     loaded = load_config(config)
     context.obj = loaded
     flags = loaded.model_dump(
-        include={"lake", "corpus", "model", "recipe", "allow", "ray_address"}, exclude_none=True
+        include={"lake", "corpus", "model", "recipe", "allow", "ray_address", "keep_prepared"},
+        exclude_none=True,
     )
     context.default_map = _defaults(context.command, flags)
 

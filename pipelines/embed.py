@@ -206,7 +206,7 @@ class Run:
                 receipts=receipts,
                 schema=self.ledger.schema(),
                 run_id=self.run_id,
-                media=self.ledger.media if job.keep_prepared else None,
+                media=self.ledger.media.table if job.keep_prepared else None,
             ),
             config=job.config,
         )
@@ -221,12 +221,12 @@ class Run:
 
     def _prepared(self, work: pa.Table) -> tuple[pa.Table, Prepared | None]:
         """The work, and where the prepared media of a part of it are."""
-        job, version = self.job, self.ledger.media_version
-        if not self.beside or version is None:
+        job, media = self.job, self.ledger.media
+        if not self.beside or media.version is None:
             return work, None
         with explained(self.lake, LakeError):
-            media = Prepared(self.ledger.media, version)
-            return with_kept(work, media.open(), job.spec, job.recipe), media
+            prepared = Prepared(media.table, media.version)
+            return with_kept(work, prepared.open(), job.spec, job.recipe), prepared
 
     def _publish(self, ran: Ran, resumed: int, lease: Lease) -> RunReport:
         job, ledger, plan = self.job, self.ledger, self.plan

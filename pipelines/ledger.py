@@ -16,7 +16,7 @@ from operators.lake.receipts import Receipts
 from operators.lake.tables import Table
 from operators.storage import Storage
 from pipelines.carry import Carrier
-from pipelines.prepared import Changes, kept_before, stale
+from pipelines.prepared import Changes, Media, kept_before, stale
 from schemas.catalog import Backfill, Catalog, Corpus, Opened, Published, SpaceState
 from schemas.errors import LakeError, ModelError, UsageError
 from schemas.space import Space
@@ -86,14 +86,10 @@ class Ledger:
         return Table(self.log.layout.assets(self.corpus, self.space.id), self.log.storage)
 
     @property
-    def media(self) -> Table:
-        """The table of the prepared media of the space's recipe; there is one when the corpus has kept some."""
-        return self._media(prepared_name(self.space.recipe))
-
-    @property
-    def media_version(self) -> int | None:
-        """Its version as this run found it, None where nothing was ever kept."""
-        return self.entry.prepared.get(prepared_name(self.space.recipe))
+    def media(self) -> Media:
+        """The prepared media of the space's recipe."""
+        name = prepared_name(self.space.recipe)
+        return Media(self._media(name), self.entry.prepared.get(name))
 
     def media_changes(
         self, staged: list[str], kept: pl.Series, replaced: list[str], assets: pa.Table, beside: bool
@@ -136,7 +132,7 @@ class Ledger:
         prepared: dict[str, int] = {}
         name = prepared_name(self.space.recipe)
         if keep and (self.corpus not in self.base.corpora or name not in self.entry.prepared):
-            prepared[name] = _emptied(self.media, MEDIA)
+            prepared[name] = _emptied(self._media(name), MEDIA)
         if known is None:
             space_version = _create(self.space_table, space_schema(self.space, metadata))
             assets_version = _create(self.assets_table, ASSETS)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from operators.lake.receipts import RECEIPT, Receipt
 from operators.lake.tables import Table
 from operators.stage import kept_mask
-from pipelines.prepared import kept_rows
+from pipelines.prepared import Media, keeping
 from schemas.errors import RETRIED, LakeError
 from schemas.tables import (
     ASSET_KIND,
@@ -164,7 +164,7 @@ class Attempts:
         table: Table,
         partial: bool = False,
         forgotten: pl.Series | None = None,
-        media: Table | None = None,
+        media: Media | None = None,
     ) -> Reconciled:
         """Final rows and fragments; a row that was staged twice or belongs to no published asset is cut out.
 
@@ -172,7 +172,7 @@ class Attempts:
             table: the space that the fragments were staged for.
             partial: the run stopped early on purpose, so assets without outcome are left to the next one.
             forgotten: URIs of members that were erased on purpose, and must not come back with their archive.
-            media: the prepared media that fragments were staged for, too.
+            media: the prepared media of the recipe.
 
         Raises:
             LakeError: a planned asset has no outcome (I2), so nothing may be published.
@@ -196,12 +196,7 @@ class Attempts:
             for index, rows in _by_receipt(wanted)
             for fragment in _cut(self._staged_in(index), self.receipts[index].fragments, rows, table)
         ]
-        media_rows = kept_rows(self.rows, ended) if media is not None else wanted.clear()
-        kept = [
-            fragment
-            for index, rows in _by_receipt(media_rows)
-            for fragment in _cut(self._kept_in(index), self.receipts[index].kept, rows, media or table)
-        ]
+        kept, kept_uris = self._kept(media, ended) if media is not None else ([], wanted["uri"].clear())
         final = (
             ended.filter(pl.col("status") != MOVED)
             .with_columns(
@@ -211,7 +206,17 @@ class Attempts:
             .select([name for name in ASSETS.names if name != "run_id"])
         )
         moved = ended.filter(pl.col("status") == MOVED)
-        return Reconciled(final.to_arrow(), moved, fragments, kept, media_rows["uri"].unique())
+        return Reconciled(final.to_arrow(), moved, fragments, kept, kept_uris)
+
+    def _kept(self, media: Media, ended: pl.DataFrame) -> tuple[list[str], pl.Series]:
+        """Fragments for the prepared media, and whose they are."""
+        keep = keeping(self.rows, ended, media.heads())
+        staged = [
+            fragment
+            for index, rows in _by_receipt(keep.rows)
+            for fragment in _cut(self._kept_in(index), self.receipts[index].kept, rows, media.table)
+        ]
+        return [*staged, *media.carry(keep.moved)], keep.uris
 
     def _staged_in(self, index: int) -> int:
         rows = self.receipts[index].rows

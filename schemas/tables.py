@@ -118,9 +118,10 @@ before it. Sounds that follow one another share the first one's."""
 KEPT = [
     pa.field("kept_for", pa.string()),
     pa.field("kept_parts", pa.list_(KEPT_PART)),
-    pa.field("kept_media", pa.large_binary()),
+    pa.field("kept_media", pa.large_binary(), metadata={"lance-encoding:compression": "none"}),
 ]
-"""What is kept of a decoded asset: with a segment its media, with the asset what they were made for."""
+"""What is kept of a decoded asset: with a segment its media, compressed as they are, with the asset what they were
+made for. They are no blob columns of Lance's: those cannot be read out of a fragment that is not committed."""
 
 SEGMENT_KIND = "segment"
 ASSET_KIND = "asset"

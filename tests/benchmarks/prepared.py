@@ -1,9 +1,9 @@
 """What prepared media save a backfill, and what they cost its vectors.
 
-`python -m tests.benchmarks.prepared [--model M] [--source FOLDER] [--rounds N]` embeds the test corpus (that of the demo)
-with `keep_prepared`, then reads it as a backfill by the same model does, from the originals and from what was kept, in
-interleaved rounds: seconds of reading, decoding and preparing in one process and its decoder child, medians. The
-model's seconds are those of one pass over what was read. Vectors of both ways are compared, segment by segment.
+`python -m tests.benchmarks.prepared [--model M] [--source FOLDER] [--rounds N]` embeds the test corpus (that of the
+demo) with `keep_prepared`, then reads it as a backfill by the same model does, from the originals and from what was
+kept, in interleaved rounds: seconds of reading, decoding and preparing in one process and its decoder child, medians.
+The model's seconds are those of one pass over what was read. Vectors of both ways are compared, segment by segment.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from operators.embed import EmbedSegments
 from operators.lake.files import find
 from operators.lake.layout import prepared_name
 from operators.lake.tables import Table
+from operators.model.registry import DEFAULT_MODEL, resolve
 from operators.prepared.store import Prepared
 from operators.read import ReadAssets
 from operators.storage import Storage
@@ -36,7 +37,6 @@ from pipelines.embed import EmbedJob
 from pipelines.engine import cluster, cores
 from pipelines.prepared import with_kept
 from pipelines.reader import LakeReader
-from operators.model.registry import DEFAULT_MODEL, resolve
 from schemas.catalog import Backfill
 from schemas.config import Policy
 from schemas.space import Space
@@ -72,8 +72,7 @@ class Ways:
         name = prepared_name(job.recipe)
         version = reader.catalog.corpora[job.corpus].prepared[name]
         media = Prepared(Table(reader.layout.prepared(job.corpus, name), Storage()), version)
-        listing = with_kept(beside.listing.drop_columns(["metadata"] if "metadata" in beside.listing.column_names else []),
-                            media.open(), job.spec, job.recipe)  # fmt: skip
+        listing = with_kept(beside.listing, media.open(), job.spec, job.recipe)
         table = reader.assets(job.corpus).to_table(columns=["uri", "modality"])
         kinds = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
         return cls(job.reader(beside.grants), job.reader(beside.grants, media), listing, kinds)
@@ -88,7 +87,9 @@ class Ways:
 def read(reader: ReadAssets, shard: pa.Table) -> pa.Table:
     """The prepared segments of a shard, in order."""
     rows = pa.concat_tables(reader(shard))
-    return rows.filter(pc.equal(rows["kind"], SEGMENT_KIND)).sort_by([("uri", "ascending"), ("ordinal", "ascending")])
+    return rows.filter(pc.equal(rows["kind"], SEGMENT_KIND)).sort_by(
+        [("uri", "ascending"), ("ordinal", "ascending")]
+    )
 
 
 def spent(work: Callable[[], object]) -> Spent:
@@ -115,7 +116,10 @@ def timings(ways: Ways, rounds: int) -> dict[str, tuple[Spent, Spent]]:
             pair = [spent(lambda one=one: sum(t.num_rows for t in one[0](one[1]))) for one in order]  # type: ignore[misc]
             if number:  # the first round starts the child and fills caches
                 found[name].append((pair[0], pair[1]) if number % 2 else (pair[1], pair[0]))
-    return {name: (_median([a for a, _ in pairs]), _median([b for _, b in pairs])) for name, pairs in found.items()}
+    return {
+        name: (_median([a for a, _ in pairs]), _median([b for _, b in pairs]))
+        for name, pairs in found.items()
+    }
 
 
 def _median(times: list[Spent]) -> Spent:
@@ -182,12 +186,15 @@ def main() -> None:
 def show(ways: Ways, measured: dict[str, tuple[Spent, Spent]], model: dict[str, float]) -> None:
     """The table."""
     print(f"{cores()} cores; seconds of wall (CPU); the model on {THREADS} thread")
-    print("| part | assets | originals | prepared | ratio, wall | ratio, CPU | model | ratio with the model |")
+    print(
+        "| part | assets | originals | prepared | ratio, wall | ratio, CPU | model | ratio with the model |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for name, (old, new) in measured.items():
         whole = (old.wall + model[name]) / (new.wall + model[name])
+        both = " | ".join(f"{way.wall:.2f} ({way.cpu:.2f})" for way in (old, new))
         print(
-            f"| {name} | {ways.part(KINDS[name]).num_rows} | {old.wall:.2f} ({old.cpu:.2f}) | {new.wall:.2f} ({new.cpu:.2f}) "
+            f"| {name} | {ways.part(KINDS[name]).num_rows} | {both} "
             f"| {old.wall / new.wall:.1f} | {old.cpu / new.cpu:.1f} | {model[name]:.2f} | {whole:.2f} |"
         )
 
