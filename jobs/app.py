@@ -69,6 +69,12 @@ RayAddress = Annotated[
     str | None, typer.Option("--ray-address", help="a running Ray cluster, else a local one")
 ]
 SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="its name, or a beginning of it")]
+KeepPrepared = Annotated[
+    bool,
+    typer.Option(
+        "--keep-prepared/--no-keep-prepared", help="keep decoded media for the next model's backfill"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 
 
@@ -98,7 +104,8 @@ def settings(
     loaded = load_config(config)
     context.obj = loaded
     flags = loaded.model_dump(
-        include={"lake", "corpus", "model", "recipe", "allow", "ray_address"}, exclude_none=True
+        include={"lake", "corpus", "model", "recipe", "allow", "ray_address", "keep_prepared"},
+        exclude_none=True,
     )
     context.default_map = _defaults(context.command, flags)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import Any, cast
 
 import pyarrow as pa
@@ -13,6 +15,10 @@ from operators.isolation.decoders import decoder
 from operators.lake.tombstones import Tombstones
 from operators.model.contract import ModelSpec, Preparer
 from operators.parts import Part, Segment
+from operators.prepared.fit import ARCHIVE, KeptFor
+from operators.prepared.keep import Keeper
+from operators.prepared.read import Unpacker, asset_rows
+from operators.prepared.store import Prepared
 from operators.rows import AssetRows, Block, Row, media_bytes
 from operators.sources.archive import Beside, archive_kind, members
 from operators.sources.fetch import Fetcher, Wanted
@@ -24,6 +30,7 @@ from schemas.recipe import Recipe
 from schemas.tables import (
     ASSET_KIND,
     DONORS_COLUMN,
+    KEPT_COLUMN,
     STAGED_COLUMN,
     TAKEN_COLUMN,
 )
@@ -39,8 +46,10 @@ class ReadAssets:
 
     A `staged` column (list of segment ids) on the input names segments that an earlier attempt has already
     embedded: they are counted and not emitted again. A `donors` column (list of content hashes) names contents
-    whose vectors the lake has: an asset that is one of them is not decoded. What lies in an archive and was
-    `forgotten` gives no row at all. Tables are cut at `block_bytes` of media.
+    whose vectors the lake has: an asset that is one of them is not decoded. A `kept_rows` column (list of places in
+    `prepared`) names assets whose decoded media the lake has: they come from there, and their objects are not read.
+    With `keep` what is decoded goes along to be kept. What lies in an archive and was `forgotten` gives no row at
+    all. Tables are cut at `block_bytes` of media.
     """
 
     fetcher: Fetcher
@@ -50,50 +59,62 @@ class ReadAssets:
     role: str = Role.DOCUMENT
     block_bytes: int = 16 << 20
     limits: DecodeConfig = DecodeConfig()
+    keep: bool = False
+    prepared: Prepared | None = None
 
     def __call__(self, shard: pa.Table) -> Iterator[pa.Table]:
         """One shard's rows; media of at most one block and one asset's window are held at a time."""
         out = Block(self.block_bytes, shard.schema)
         rows = shard.to_pylist()
-        wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"], r["etag"]) for r in rows]
-        for index, fetched in self.fetcher.fetch_all(wanted):
-            row = rows[index]
+        for row in rows:
             row.update({name: frozenset(row.get(name) or ()) for name in _SETS})
-            asset = AssetRows(row, self.recipe.digest)
-            results: Iterable[list[Row]] = (
-                [[asset.outcome(fetched)]]
-                if isinstance(fetched, AssetError)
-                else self._asset(asset, wanted[index], fetched)
-            )
-            for found in results:
-                out.add(found)
-                if out.full:
-                    yield out.take()
+        kept = [row for row in rows if row.get(KEPT_COLUMN)]
+        for found in chain(self._kept(kept), self._read([row for row in rows if not row.get(KEPT_COLUMN)])):
+            out.add(found)
+            if out.full:
+                yield out.take()
         if out.rows:
             yield out.take()
+
+    def _kept(self, rows: list[Row]) -> Iterator[list[Row]]:
+        """The rows of assets whose prepared media the lake has: their objects are left alone."""
+        if self.prepared is None or not rows:
+            return
+        unpacker = Unpacker(self.recipe, self.spec.card, _preparer(self.spec, self.role).counter)
+        records = self.prepared.rows([place for row in rows for place in row[KEPT_COLUMN]])
+        for row in rows:
+            asset, mine = AssetRows(row, self.recipe.digest), islice(records, len(row[KEPT_COLUMN]))
+            yield from _ended(asset, asset_rows(asset, mine, unpacker, self._rows))
+            deque(mine, maxlen=0)
+
+    def _read(self, rows: list[Row]) -> Iterator[list[Row]]:
+        wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"], r["etag"]) for r in rows]
+        for index, fetched in self.fetcher.fetch_all(wanted):
+            asset = AssetRows(rows[index], self.recipe.digest)
+            if isinstance(fetched, AssetError):
+                yield [asset.outcome(fetched)]
+            else:
+                yield from self._asset(asset, wanted[index], fetched)
 
     def _asset(
         self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int = 0, beside: Beside | None = None
     ) -> Iterator[list[Row]]:
         """The rows of one asset, its outcome last; of an archive first those of what lies in it."""
-        try:
-            if asset.has_donor(fetched.content_hash):
-                yield [asset.moved(fetched.content_hash)]
-                return
-            kind = archive_kind(fetched.file) if self.recipe.archive.expand else None
-            if kind is not None:
-                yield from self._archive(asset, wanted, fetched, kind, depth + 1)
-                return
-            yield from self._segments(asset, wanted, fetched, beside)
-            yield [asset.outcome(None)]
-        except AssetError as error:
-            yield [asset.outcome(error)]
-        except EmbedlakeError:
-            raise
-        except Exception as error:
-            yield [asset.outcome(_internal(error, Stage.DECODE))]
-        finally:
-            fetched.file.close()
+        with closing(fetched.file):
+            yield from _ended(asset, self._decoded(asset, wanted, fetched, depth, beside))
+
+    def _decoded(
+        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int, beside: Beside | None
+    ) -> Iterator[list[Row]]:
+        if asset.has_donor(fetched.content_hash):
+            yield [asset.moved(fetched.content_hash)]
+            return
+        kind = archive_kind(fetched.file) if self.recipe.archive.expand else None
+        if kind is not None:
+            yield from self._archive(asset, wanted, fetched, kind, depth + 1)
+            return
+        yield from self._segments(asset, wanted, fetched, beside)
+        yield [asset.outcome(None)]
 
     def _archive(
         self, asset: AssetRows, wanted: Wanted, fetched: Fetched, kind: str, depth: int
@@ -102,6 +123,7 @@ class ReadAssets:
         limits, inside = self.recipe.archive, 0
         error: AssetError | None = None
         asset.expanding(fetched.content_hash, f"application/x-{kind}")
+        asset.kept_for = ARCHIVE if self.keep else None
         if depth > limits.max_depth:
             raise AssetError(ErrorCode.LIMIT, f"an archive in {depth - 1} others, more than are opened")
         found_in = (fetched.file, kind, fetched.size, limits, self.fetcher.max_bytes)
@@ -141,14 +163,40 @@ class ReadAssets:
             lambda reference: asset.refer(self.fetcher, reference, wanted, beside),
         )
         asset.media_type = media.mime
+        keeper = None
+        if self.keep:
+            keeper = Keeper(KeptFor.of(media.modality, self.recipe, self.spec.card, preparer.counter))
         with closing(cast(Any, segments)):
-            for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):
-                fresh = asset.number(batch)
-                inputs, tokens = _prepare(preparer, [segment.parts for _, _, segment in fresh])
-                yield [
-                    asset.segment(ordinal, key, segment, parts, count)
-                    for (ordinal, key, segment), parts, count in zip(fresh, inputs, tokens, strict=True)
-                ]
+            yield from self._rows(asset, segments, keeper)
+        if keeper is not None:
+            asset.kept_for = keeper.kept_for
+
+    def _rows(
+        self, asset: AssetRows, segments: Iterator[Segment], keeper: Keeper | None = None
+    ) -> Iterator[list[Row]]:
+        preparer = _preparer(self.spec, self.role)
+        for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):
+            fresh = asset.number(batch)
+            inputs, tokens = _prepare(preparer, [segment.parts for _, _, segment in fresh])
+            rows = [
+                asset.segment(ordinal, key, segment, parts, count)
+                for (ordinal, key, segment), parts, count in zip(fresh, inputs, tokens, strict=True)
+            ]
+            if keeper is not None:
+                keeper.keep(batch, zip(rows, (segment for _, _, segment in fresh), strict=True))
+            yield rows
+
+
+def _ended(asset: AssetRows, found: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    """An asset's rows; where they break off, its outcome says why."""
+    try:
+        yield from found
+    except AssetError as error:
+        yield [asset.outcome(error)]
+    except EmbedlakeError:
+        raise
+    except Exception as error:
+        yield [asset.outcome(_internal(error, Stage.DECODE))]
 
 
 _PREPARERS: dict[tuple[str, str], Preparer] = {}

@@ -65,6 +65,7 @@ class AssetRows:
         self.media_type: str | None = None
         self.modality: str | None = None
         self.segments = 0
+        self.kept_for: str | None = None
 
     @property
     def content_hash(self) -> str | None:
@@ -204,6 +205,8 @@ class AssetRows:
             "media_type": self.media_type,
             "status": EMBEDDED if error is None else QUARANTINED,
             "segments": self.segments if error is None else 0,
+            "kept": error is None and self.kept_for is not None,
+            "kept_for": self.kept_for,
             **failed,
         }
 

@@ -106,7 +106,9 @@ class _Process:
             return None
         with explained(self.lake, LakeError):
             beside = Beside.of(reader, job.corpus, backfill)
-            ledger = Ledger.begin(self.lake, job.corpus, job.space, beside.fields, job.storage, backfill)
+            ledger = Ledger.begin(
+                self.lake, job.corpus, job.space, beside.fields, job.storage, backfill, job.keep_prepared
+            )
             assets = ledger.assets_table.open(ledger.state.assets_version).to_table(columns=list(DIFFED))
         plan = beside.plan(assets, None if retry else self.work.batch_assets, retry)
         clock.lap("plan")
@@ -121,6 +123,7 @@ class _Process:
             clock=clock,
             uncounted=_STALE,
             failed_elsewhere=beside.failed,
+            beside=True,
         )
 
     def _goes_on(self, corpus: Corpus) -> bool:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.model.contract import ModelSpec
+from operators.prepared.store import Prepared
 from operators.read import ReadAssets
 from operators.sources.fetch import Fetcher
 from operators.sources.listing import Listed, list_sources
@@ -27,6 +28,7 @@ from pipelines.ledger import Ledger
 from pipelines.listing import combine
 from pipelines.outcome import Outcome
 from pipelines.plan import DIFFED, Plan, diff
+from pipelines.prepared import with_kept
 from pipelines.progress import Progress, Silent
 from pipelines.reconcile import Attempts, Reconciled
 from pipelines.runlog import LOGGER, run_log
@@ -41,7 +43,10 @@ from schemas.space import Space, VectorType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedJob:
-    """Bring one corpus of a lake up to date with its sources."""
+    """Bring one corpus of a lake up to date with its sources.
+
+    With `keep_prepared` what decoding gives stays in the corpus, for a backfill to read instead of the originals.
+    """
 
     sources: tuple[str, ...]
     lake: str
@@ -55,6 +60,7 @@ class EmbedJob:
     storage: Storage = Storage()
     config: RunConfig = RunConfig()
     ray_address: str | None = None
+    keep_prepared: bool = False
     progress: Progress = field(default_factory=Silent)
 
     @property
@@ -109,7 +115,7 @@ class EmbedJob:
         forgotten = forgotten_mask(lake, self.corpus, pl.Series(listing["uri"]), self.storage)
         return diff(listing, assets, [one.source for one in listed], self.selection, forgotten)
 
-    def reader(self, grants: dict[str, tuple[str, ...]]) -> ReadAssets:
+    def reader(self, grants: dict[str, tuple[str, ...]], prepared: Prepared | None = None) -> ReadAssets:
         """Reads the job's assets; `grants` are the roots that each source may read.
 
         Raises:
@@ -123,6 +129,8 @@ class EmbedJob:
             forgotten=tombstones(check_lake_uri(self.lake), self.corpus, self.storage),
             block_bytes=self.config.block_bytes,
             limits=self.config.decode,
+            keep=self.keep_prepared,
+            prepared=prepared,
         )
 
 
@@ -130,7 +138,8 @@ class EmbedJob:
 class Run:
     """One run of a job: its plan, on the versions that it is based on.
 
-    `uncounted` and `failed_elsewhere` are as in `Outcome`.
+    `uncounted` and `failed_elsewhere` are as in `Outcome`. A run of a space `beside` the live one reads what is
+    prepared for it.
     """
 
     job: EmbedJob
@@ -143,13 +152,15 @@ class Run:
     clock: Clock
     uncounted: tuple[str, ...] = ()
     failed_elsewhere: pl.DataFrame | None = None
+    beside: bool = False
 
     @classmethod
     def begin(cls, job: EmbedJob, lake: str, listed: list[Listed], clock: Clock) -> Run:
         """Open the corpus and plan the run of what its sources list."""
         listing = combine([one.table for one in listed])
         with explained(lake, LakeError):
-            ledger = Ledger.begin(lake, job.corpus, job.space, _metadata_fields(listing), job.storage)
+            fields = _metadata_fields(listing)
+            ledger = Ledger.begin(lake, job.corpus, job.space, fields, job.storage, keep=job.keep_prepared)
             assets = ledger.assets_table.open(ledger.state.assets_version).to_table(columns=list(DIFFED))
         plan = job.plan(lake, listed, listing, assets)
         grants = {one.source: one.roots for one in listed}
@@ -192,14 +203,16 @@ class Run:
         work, staged = earlier.remaining(again=job.selection.only is not None)
         if not work.num_rows:
             return Ran(), resumed
+        work, prepared = self._prepared(work)
         flow = Dataflow(
-            read=job.reader(self.grants),
+            read=job.reader(self.grants, prepared),
             space=self.ledger.stored(),
             stage=StageRows(
                 table=self.ledger.space_table,
                 receipts=receipts,
                 schema=self.ledger.schema(),
                 run_id=self.run_id,
+                media=self.ledger.media.table if job.keep_prepared else None,
             ),
             config=job.config,
         )
@@ -212,12 +225,21 @@ class Run:
             budget, wanted = job.policy.budget_gpu_hours, lease.wanted.is_set
             return flow.run(cut, work.num_rows, job.progress, budget, wanted), resumed
 
+    def _prepared(self, work: pa.Table) -> tuple[pa.Table, Prepared | None]:
+        """The work, and where the prepared media of a part of it are."""
+        job, media = self.job, self.ledger.media
+        if not self.beside or media.version is None:
+            return work, None
+        with explained(self.lake, LakeError):
+            prepared = Prepared(media.table, media.version)
+            return with_kept(work, prepared.open(), job.spec, job.recipe), prepared
+
     def _publish(self, ran: Ran, resumed: int, lease: Lease) -> RunReport:
         job, ledger, plan = self.job, self.ledger, self.plan
         attempts = Attempts(ledger.receipts(self.run_id).read_all(), plan.work)
         members = attempts.members()
         forgotten = members.filter(forgotten_mask(self.lake, job.corpus, members, job.storage))
-        result = attempts.reconcile(ledger.space_table, ran.partial, forgotten)
+        result = attempts.reconcile(ledger.space_table, ran.partial, forgotten, ledger.media)
         outcome = self._outcome(result)
         outcome.counts()
         if outcome.changes_nothing():
@@ -229,8 +251,10 @@ class Run:
         tables = (outcome.final, carried.assets, noted)
         assets = pa.concat_tables([table.cast(carried.assets.schema) for table in tables])
         lease.check()
-        fragments = [*result.fragments, *carried.fragments]
-        change = ledger.commit(self.run_id, assets, fragments, outcome.replaced, noted["uri"].to_pylist())
+        replaced, fragments = outcome.replaced, [*result.fragments, *carried.fragments]
+        media = ledger.media_changes(result.kept, result.kept_uris, replaced, assets, self.beside)
+        uris = noted["uri"].to_pylist()
+        change = ledger.commit(self.run_id, assets, fragments, replaced, uris, media)
         self.clock.lap("publish")
         report = self._report(outcome, ran, resumed, change.space_version)
         uri = Layout(self.lake).report(job.corpus, self.run_id)

@@ -250,9 +250,11 @@ class _Erasing:
         layout, entry = self.log.layout, base.corpora[self.corpus]
         segments, assets = layout.tables(self.corpus, entry.live)
         self.lease.check()
+        tables = {uri: table.version for uri, table in erased.items()}
         change = Erased(
             corpus=self.corpus,
-            spaces=layout.versions(self.corpus, entry, {uri: table.version for uri, table in erased.items()}),
+            spaces=layout.versions(self.corpus, entry, tables),
+            prepared=layout.prepared_versions(self.corpus, entry, tables),
             assets=erased[assets].rows,
             segments=erased[segments].rows,
             at=datetime.now(UTC),

@@ -174,7 +174,7 @@ def _find(log: CatalogLog, name: str, cutoff: datetime) -> _Found:
     ids = {run.run_id for run in ended}
     needed = needed_files(layout, name, storage, [run for run in runs if run.run_id not in ids])
     pinned = layout.pinned(name, entry)
-    strange = _strange_spaces(layout, name, storage, pinned, needed, cutoff)
+    strange = _strange_tables(layout, name, storage, pinned, needed, cutoff)
     cut = [f for f in spilled(storage, layout, name) if f.modified < cutoff and f not in going]
     sweeps = [
         (table, _sweep(table, layout, name, history, needed, cutoff))
@@ -185,10 +185,14 @@ def _find(log: CatalogLog, name: str, cutoff: datetime) -> _Found:
         receipts=sum(len(run.receipts) for run in ended),
         dead_runs=len(dead),
         sweeps=sweeps,
-        spaces=sorted({uri.rsplit("/", 1)[-1].removesuffix(".lance") for uri in strange}),
+        spaces=sorted({_space(uri) for uri in strange if not uri.startswith(layout.of_prepared(name))}),
         space_files=[file for files in strange.values() for file in files],
         others=[*_old_epochs(layout, name, storage), *cut],
     )
+
+
+def _space(uri: str) -> str:
+    return uri.rsplit("/", 1)[-1].removesuffix(".lance")
 
 
 def needed_files(layout: Layout, name: str, storage: Storage, runs: list[RunFolder]) -> set[str]:
@@ -221,13 +225,16 @@ def _sweep(
     return sweep(table, pinned, set(versions), needed, cutoff)
 
 
-def _strange_spaces(
+def _strange_tables(
     layout: Layout, name: str, storage: Storage, pinned: dict[str, int], needed: set[str], cutoff: datetime
 ) -> dict[str, list[File]]:
-    """Spaces that the catalog does not know, nobody has touched lately and no receipt needs, with their files."""
+    """Tables of spaces and of prepared media that the catalog does not know, nobody has touched lately and no receipt
+    needs, with their files.
+    """
     found = {}
     for uri in table_uris(layout, name, storage):
-        if uri in pinned or uri.rpartition("/")[0] not in layout.of_spaces(name):
+        folder = uri.rpartition("/")[0]
+        if uri in pinned or folder not in (*layout.of_spaces(name), layout.of_prepared(name)):
             continue
         files = find(storage, uri)
         wanted = any(file.uri.rsplit("/", 1)[-1] in needed for file in files)

@@ -10,16 +10,19 @@ from datetime import UTC, datetime
 import polars as pl
 import pyarrow as pa
 
-from operators.lake.layout import Layout
+from operators.lake.files import remove_table
+from operators.lake.layout import Layout, prepared_name
 from operators.lake.log import CatalogLog
 from operators.lake.receipts import Receipts
 from operators.lake.tables import Table
 from operators.storage import Storage
 from pipelines.carry import Carrier
+from pipelines.prepared import Changes, Media, kept_before, stale
+from pipelines.runlog import LOGGER
 from schemas.catalog import Backfill, Catalog, Corpus, Opened, Published, SpaceState
 from schemas.errors import LakeError, ModelError, UsageError
 from schemas.space import Space
-from schemas.tables import ASSETS, METADATA_DIGEST, space_schema
+from schemas.tables import ASSETS, MEDIA, METADATA_DIGEST, space_schema
 
 _ERROR = ("error_stage", "error_code", "error_detail")
 
@@ -42,10 +45,12 @@ class Ledger:
         metadata: list[pa.Field],
         storage: Storage,
         backfill: Backfill | None = None,
+        keep: bool = False,
     ) -> Ledger:
         """Open a space of a corpus for a run; its tables are created, or widened by new metadata columns.
 
-        The space is the live one, or with a `backfill` one beside it.
+        The space is the live one, or with a `backfill` one beside it. With `keep` there is a table for its prepared
+        media.
 
         Raises:
             ModelError: the corpus' live space is another one.
@@ -61,7 +66,7 @@ class Ledger:
         known = base.corpora[corpus].spaces.get(space.id) if corpus in base.corpora else None
         if known is not None and known.run_id is not None:
             ledger.space_table.tag_live(known.version)
-        opened = ledger._open(known, metadata, backfill)
+        opened = ledger._open(known, metadata, backfill, keep)
         return ledger if opened is None else cls(corpus, space, log, log.append(base, opened))
 
     @property
@@ -85,6 +90,34 @@ class Ledger:
         return Table(self.log.layout.assets(self.corpus, self.space.id), self.log.storage)
 
     @property
+    def media(self) -> Media:
+        """The prepared media of the space's recipe."""
+        name = prepared_name(self.space.recipe)
+        return Media(self._media(name), self.entry.prepared.get(name))
+
+    def media_changes(
+        self, staged: list[str], kept: pl.Series, replaced: list[str], assets: pa.Table, beside: bool
+    ) -> Changes:
+        """What a run's commit changes in the prepared media of every recipe.
+
+        Args:
+            staged: fragments for those of the space's recipe.
+            kept: URIs of the assets in them.
+            replaced: as in `commit`.
+            assets: as in `commit`.
+            beside: whether the space is beside the live one, whose runs decide what a corpus holds.
+        """
+        own, gone = prepared_name(self.space.recipe), {}
+        for name, version in self.entry.prepared.items():
+            media = self._media(name).open(version)
+            uris = [] if beside else stale(media, replaced, assets)
+            gone[name] = [*uris, *kept_before(media, kept)] if name == own else uris
+        return Changes(staged, gone)
+
+    def _media(self, name: str) -> Table:
+        return Table(self.log.layout.prepared(self.corpus, name), self.log.storage)
+
+    @property
     def space_version(self) -> int:
         """The version of the space that readers see now."""
         return self.state.version
@@ -102,21 +135,29 @@ class Ledger:
         return Receipts(self.log.layout.receipts(self.corpus, run_id), self.log.storage)
 
     def _open(
-        self, known: SpaceState | None, metadata: list[pa.Field], backfill: Backfill | None
+        self, known: SpaceState | None, metadata: list[pa.Field], backfill: Backfill | None, keep: bool
     ) -> Opened | None:
+        prepared: dict[str, int] = {}
+        name = prepared_name(self.space.recipe)
+        if keep and (self.corpus not in self.base.corpora or name not in self.entry.prepared):
+            prepared[name] = _emptied(self._media(name), MEDIA)
         if known is None:
             space_version = _create(self.space_table, space_schema(self.space, metadata))
             assets_version = _create(self.assets_table, ASSETS)
         else:
             space_version = _widen(self.space_table, known.version, metadata)
             assets_version = known.assets_version
-            if (space_version, backfill) in ((known.version, None), (known.version, known.backfill)):
+            if not prepared and (space_version, backfill) in (
+                (known.version, None),
+                (known.version, known.backfill),
+            ):
                 return None
         return Opened(
             corpus=self.corpus,
             space=self.space.id,
             space_version=space_version,
             assets_version=assets_version,
+            prepared=prepared,
             backfill=backfill,
             at=datetime.now(UTC),
         )
@@ -157,6 +198,7 @@ class Ledger:
         fragments: list[str],
         replaced: list[str],
         noted: Sequence[str] = (),
+        media: Changes | None = None,
     ) -> Published:
         """Commit the run's rows in one version of each table. Nobody sees them before `announce`.
 
@@ -169,6 +211,7 @@ class Ledger:
             fragments: staged for the space.
             replaced: URIs whose old rows go, of changed, updated and deleted assets.
             noted: URIs of which only the row in `assets` is another one.
+            media: what changes in the prepared media.
         """
         attempt = f"{run_id}-{_digest(assets, replaced)}"
         space_version = self.space_table.commit(attempt, self.space_version, fragments, replaced)
@@ -184,9 +227,18 @@ class Ledger:
             space=self.space.id,
             space_version=space_version,
             assets_version=assets_version,
+            prepared=self._commit_media(attempt, media or Changes()),
             run_id=run_id,
             at=datetime.now(UTC),
         )
+
+    def _commit_media(self, attempt: str, media: Changes) -> dict[str, int]:
+        own, changed = prepared_name(self.space.recipe), {}
+        for name, base in self.entry.prepared.items():
+            staged, gone = (media.staged if name == own else []), media.gone.get(name, [])
+            key = hashlib.sha256("\n".join((attempt, *staged, *gone)).encode()).hexdigest()[:32]
+            changed[name] = self._media(name).commit(key, base, staged, gone)
+        return changed
 
     def announce(self, change: Published) -> None:
         """Move the catalog, the one visible step, and then the tag for direct readers.
@@ -195,7 +247,11 @@ class Ledger:
             ConflictError: another run of this corpus was first.
         """
         self.log.append(self.base, change)
-        self.space_table.tag_live(change.space_version)
+        try:
+            self.space_table.tag_live(change.space_version)
+        except OSError as error:
+            # The run is published, and must not say otherwise; the next one finds the tag behind.
+            LOGGER.warning("the tag of %s stays behind until the next run: %s", self.space_table.uri, error)
 
 
 def _digest(assets: pa.Table, replaced: list[str]) -> str:
@@ -237,6 +293,15 @@ def _create(table: Table, schema: pa.Schema) -> int:
             f"run again, or remove that folder if it is a leftover"
         )
     return _widen(table, made.version, [f for f in schema if f.name not in made.schema.names])
+
+
+def _emptied(table: Table, schema: pa.Schema) -> int:
+    """An empty table. One that the catalog does not know holds at most what a cut removal has left."""
+    made = table.ensure(schema)
+    if made.count_rows():
+        remove_table(table.storage, table.uri)
+        made = table.ensure(schema)
+    return int(made.version)
 
 
 def _widen(table: Table, version: int, metadata: list[pa.Field]) -> int:

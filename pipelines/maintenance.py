@@ -102,10 +102,12 @@ def _maintain(uri: str, base: int, storage: Storage) -> MaintainedTable:
 def _publish(log: CatalogLog, base: Catalog, name: str, versions: dict[str, int], lease: Lease) -> int | None:
     entry = base.corpora[name]
     spaces = log.layout.versions(name, entry, versions)
-    if spaces == entry.versions:
+    prepared = log.layout.prepared_versions(name, entry, versions)
+    if (spaces, prepared) == (entry.versions, entry.prepared):
         return None
     lease.check()
-    number = log.append(base, Maintained(corpus=name, spaces=spaces, at=datetime.now(UTC))).number
+    change = Maintained(corpus=name, spaces=spaces, prepared=prepared, at=datetime.now(UTC))
+    number = log.append(base, change).number
     for space, state in entry.spaces.items():
         if state.run_id is not None:
             Table(log.layout.space(name, space), log.storage).tag_live(spaces[space].version)

@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 
 from operators.lake.receipts import RECEIPT, Receipt
 from operators.lake.tables import Table
+from operators.stage import kept_mask
 from pipelines.donors import donor_key
+from pipelines.prepared import Media, keeping
 from schemas.errors import RETRIED, LakeError
 from schemas.tables import (
     ASSET_KIND,
@@ -36,12 +38,15 @@ class Reconciled:
     """What a run's receipts add up to.
 
     `assets` are final rows (without `run_id`) of what was embedded, quarantined or expanded, `moved` such rows of
-    what takes the vectors of a known asset with its `content_hash`, `fragments` those to commit.
+    what takes the vectors of a known asset with its `content_hash`, `fragments` those to commit, and `kept` those
+    for the corpus' prepared media, of the assets `kept_uris`.
     """
 
     assets: pa.Table
     moved: pl.DataFrame
     fragments: list[str]
+    kept: list[str]
+    kept_uris: pl.Series
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,11 @@ class Attempts:
         return found["uri"].unique()
 
     def reconcile(
-        self, table: Table, partial: bool = False, forgotten: pl.Series | None = None
+        self,
+        table: Table,
+        partial: bool = False,
+        forgotten: pl.Series | None = None,
+        media: Media | None = None,
     ) -> Reconciled:
         """Final rows and fragments; a row that was staged twice or belongs to no published asset is cut out.
 
@@ -167,6 +176,7 @@ class Attempts:
             table: the space that the fragments were staged for.
             partial: the run stopped early on purpose, so assets without outcome are left to the next one.
             forgotten: URIs of members that were erased on purpose, and must not come back with their archive.
+            media: the prepared media of the recipe.
 
         Raises:
             LakeError: a planned asset has no outcome (I2), so nothing may be published.
@@ -185,12 +195,12 @@ class Attempts:
             ended = ended.filter(~pl.col("uri").is_in(forgotten.implode()))
         is_embedded = pl.col("status") == EMBEDDED
         wanted = self.staged().join(ended.filter(is_embedded), on=["uri", "content_hash"], how="semi")
-        by_receipt = wanted.partition_by("receipt", as_dict=True)
         fragments = [
-            kept
-            for (index,), rows in sorted(by_receipt.items())
-            for kept in _kept(self.receipts[index], rows, table)
+            fragment
+            for index, rows in _by_receipt(wanted)
+            for fragment in _cut(self._staged_in(index), self.receipts[index].fragments, rows, table)
         ]
+        kept, kept_uris = self._kept(media, ended) if media is not None else ([], wanted["uri"].clear())
         final = (
             ended.filter(pl.col("status") != MOVED)
             .with_columns(
@@ -200,7 +210,25 @@ class Attempts:
             .select([name for name in ASSETS.names if name != "run_id"])
         )
         moved = ended.filter(pl.col("status") == MOVED)
-        return Reconciled(final.to_arrow(), moved, fragments)
+        return Reconciled(final.to_arrow(), moved, fragments, kept, kept_uris)
+
+    def _kept(self, media: Media, ended: pl.DataFrame) -> tuple[list[str], pl.Series]:
+        """Fragments for the prepared media, and whose they are."""
+        keep = keeping(self.rows, ended, media.heads())
+        staged = [
+            fragment
+            for index, rows in _by_receipt(keep.rows)
+            for fragment in _cut(self._kept_in(index), self.receipts[index].kept, rows, media.table)
+        ]
+        return [*staged, *media.carry(keep.moved)], keep.uris
+
+    def _staged_in(self, index: int) -> int:
+        rows = self.receipts[index].rows
+        good = pc.and_(pc.equal(rows["kind"], SEGMENT_KIND), pc.is_null(rows["error_code"]))
+        return pc.sum(good).as_py() or 0
+
+    def _kept_in(self, index: int) -> int:
+        return pc.sum(kept_mask(self.receipts[index].rows)).as_py() or 0
 
 
 def _with_whole_archives(ended: pl.DataFrame) -> pl.DataFrame:
@@ -217,15 +245,17 @@ def _with_whole_archives(ended: pl.DataFrame) -> pl.DataFrame:
     ).with_columns(complete=pl.col("complete") & (~own | whole))
 
 
-def _kept(receipt: Receipt, keep: pl.DataFrame, table: Table) -> list[str]:
-    staged = receipt.rows.filter(
-        pc.and_(pc.equal(receipt.rows["kind"], SEGMENT_KIND), pc.is_null(receipt.rows["error_code"]))
-    )
-    if keep.height == staged.num_rows:
-        return receipt.fragments
-    rows = pa.concat_tables(table.staged_rows(fragment) for fragment in receipt.fragments)
-    index_in = pl.DataFrame(pl.from_arrow(rows.select(["uri", "segment_id"]))).with_row_index("row")
-    chosen = (
-        index_in.join(keep, on=["uri", "segment_id"], how="semi").unique(["uri", "segment_id"]).sort("row")
-    )
+def _by_receipt(rows: pl.DataFrame) -> list[tuple[int, pl.DataFrame]]:
+    groups = rows.partition_by("receipt", as_dict=True)
+    return [(index, groups[index,]) for (index,) in sorted(groups)]
+
+
+def _cut(staged: int, fragments: list[str], keep: pl.DataFrame, table: Table) -> list[str]:
+    """Fragments of so many rows with those to keep alone."""
+    if keep.height == staged:
+        return fragments
+    key = ["uri", "segment_id"]
+    rows = pa.concat_tables(table.staged_rows(fragment) for fragment in fragments)
+    index_in = pl.DataFrame(pl.from_arrow(rows.select(key))).with_row_index("row")
+    chosen = index_in.join(keep, on=key, how="semi", nulls_equal=True).unique(key).sort("row")
     return table.stage(rows.take(chosen["row"].to_arrow()))

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import polars as pl
 
 from operators.lake.files import find, remove_table
+from operators.lake.layout import Layout, prepared_name
 from operators.lake.log import CatalogLog
-from operators.storage import Storage, explained
+from operators.storage import Storage, explained, join
 from pipelines.lease import held
 from pipelines.reader import LakeReader
 from schemas.card import Frozen
@@ -219,7 +220,7 @@ def rollback(lake: str, corpus: str, storage: Storage = Storage()) -> Alias:
 
 
 def drop(lake: str, corpus: str, space: str, storage: Storage = Storage(), *, wait_s: float = 0.0) -> Drop:
-    """Remove a space from the catalog, and then every file of its tables.
+    """Remove a space from the catalog, and then every file of its tables, and of media prepared for it alone.
 
     Killed between both, the same call finishes.
 
@@ -231,15 +232,19 @@ def drop(lake: str, corpus: str, space: str, storage: Storage = Storage(), *, wa
     layout = LakeReader.open(lake, storage).layout
     log = CatalogLog(layout, storage)
     with explained(layout.lake, LakeError), held(layout.lake, corpus, storage, "a drop", wait_s) as lease:
-        base = log.read()
+        base, reader = log.read(), LakeReader.open(lake, storage)
         entry = base.corpora[corpus]
-        tables = layout.tables(corpus, space)
+        tables = list(layout.tables(corpus, space))
         if space == entry.live:
             raise UsageError(f"space {space} is the live one of corpus '{corpus}': promote another one first")
         if space not in entry.spaces and not any(find(storage, uri) for uri in tables):
             raise LakeError(f"no space '{space}' in corpus '{corpus}'; it has: {_names(entry.spaces)}")
         if space in entry.spaces:
-            log.append(base, Dropped(corpus=corpus, space=space, at=datetime.now(UTC)))
+            unused = _prepared_for(reader, corpus, space)
+            log.append(base, Dropped(corpus=corpus, space=space, prepared=unused, at=datetime.now(UTC)))
+            entry = log.read().corpora[corpus]
+        kept = {layout.prepared(corpus, name) for name in entry.prepared}
+        tables += [uri for uri in _prepared_tables(layout, corpus, storage) if uri not in kept]
         lease.check()
         gone = [file for uri in tables for file in remove_table(storage, uri)]
         if left := [file for uri in tables for file in find(storage, uri)]:
@@ -247,6 +252,18 @@ def drop(lake: str, corpus: str, space: str, storage: Storage = Storage(), *, wa
     return Drop(
         lake=layout.lake, corpus=corpus, space=space, files=len(gone), bytes=sum(file.size for file in gone)
     )
+
+
+def _prepared_for(reader: LakeReader, corpus: str, space: str) -> tuple[str, ...]:
+    """The prepared media that no space but this one could read."""
+    entry = reader.catalog.corpora[corpus]
+    others = {prepared_name(reader.space(corpus, name).recipe) for name in entry.spaces if name != space}
+    return tuple(sorted(set(entry.prepared) - others))
+
+
+def _prepared_tables(layout: Layout, corpus: str, storage: Storage) -> list[str]:
+    folder = layout.of_prepared(corpus)
+    return [join(folder, name) for name in storage.names(folder)]
 
 
 def _names(spaces: Sequence[str] | dict[str, SpaceState]) -> str:

@@ -85,11 +85,15 @@ class SpaceState(Versions):
 
 
 class Corpus(Frozen):
-    """What readers of one corpus see: the live space, the others, and which were live before, the last one last."""
+    """What readers of one corpus see: the live space, the others, and which were live before, the last one last.
+
+    `prepared` are the tables of prepared media, by the beginning of their recipe's digest, with their versions.
+    """
 
     live: str
     spaces: dict[str, SpaceState]
     former: tuple[str, ...] = ()
+    prepared: dict[str, int] = Field(default_factory=dict)
 
     @property
     def now(self) -> SpaceState:
@@ -123,6 +127,10 @@ class Corpus(Frozen):
         """The corpus with other states of some spaces."""
         return self.model_copy(update={"spaces": {**self.spaces, **spaces}})
 
+    def with_prepared(self, prepared: Mapping[str, int]) -> Corpus:
+        """The corpus with other versions of some prepared media."""
+        return self.model_copy(update={"prepared": {**self.prepared, **prepared}})
+
 
 class _OfSpace(Frozen):
     """A change that a run makes for one space."""
@@ -131,12 +139,13 @@ class _OfSpace(Frozen):
     space: str
     space_version: int
     assets_version: int
+    prepared: dict[str, int] = Field(default_factory=dict)
     at: datetime
 
     def basis(self, corpus: Corpus | None) -> object:
         """What the change was made for; if that has moved, another writer was first."""
         state = corpus.spaces.get(self.space) if corpus else None
-        return corpus is None, state and state.base
+        return corpus is None, state and state.base, corpus and corpus.prepared
 
     def _state(self, old: Corpus | None) -> SpaceState:
         known = old.spaces.get(self.space) if old else None
@@ -146,8 +155,8 @@ class _OfSpace(Frozen):
 
     def _corpus(self, old: Corpus | None, state: SpaceState) -> Corpus:
         if old is None:
-            return Corpus(live=self.space, spaces={self.space: state})
-        return old.with_spaces({self.space: state})
+            return Corpus(live=self.space, spaces={self.space: state}, prepared=self.prepared)
+        return old.with_spaces({self.space: state}).with_prepared(self.prepared)
 
 
 class Opened(_OfSpace):
@@ -202,18 +211,19 @@ class _OfTables(Frozen):
 
     corpus: str
     spaces: dict[str, Versions]
+    prepared: dict[str, int] = Field(default_factory=dict)
     at: datetime
 
     def basis(self, corpus: Corpus | None) -> object:
         """What the change was made for; if that has moved, another writer was first."""
-        return corpus and {name: state.base for name, state in corpus.spaces.items()}
+        return corpus and ({name: state.base for name, state in corpus.spaces.items()}, corpus.prepared)
 
     def apply(self, old: Corpus | None, number: int) -> Corpus:
         """The corpus after entry `number`."""
         known = _there(old, self.corpus)
         return known.with_spaces(
             {n: known.spaces[n].model_copy(update=v.model_dump()) for n, v in self.spaces.items()}
-        )
+        ).with_prepared(self.prepared)
 
 
 class Maintained(_OfTables):
@@ -251,7 +261,7 @@ class _OfAlias(Frozen):
         live = old.spaces[self.space].model_copy(update={"backfill": None, "retired_at": None})
         retired = old.now.model_copy(update={"retired_at": self.at})
         spaces = {**old.spaces, old.live: retired, self.space: live}
-        return Corpus(live=self.space, spaces=spaces, former=former)
+        return old.model_copy(update={"live": self.space, "spaces": spaces, "former": former})
 
 
 class Promoted(_OfAlias):
@@ -278,9 +288,10 @@ class RolledBack(_OfAlias):
 
 
 class Dropped(_OfAlias):
-    """A space is no more; its files go after this entry."""
+    """A space is no more; its files go after this entry, and prepared media that no other space's recipe has."""
 
     kind: Literal["dropped"] = "dropped"
+    prepared: tuple[str, ...] = ()
 
     def apply(self, old: Corpus | None, number: int) -> Corpus:
         """The corpus after entry `number`."""
@@ -289,7 +300,8 @@ class Dropped(_OfAlias):
             raise LakeError(f"space '{self.space}' is the live one of corpus '{self.corpus}'")
         spaces = {name: state for name, state in known.spaces.items() if name != self.space}
         former = tuple(name for name in known.former if name != self.space)
-        return Corpus(live=known.live, spaces=spaces, former=former)
+        prepared = {name: version for name, version in known.prepared.items() if name not in self.prepared}
+        return Corpus(live=known.live, spaces=spaces, former=former, prepared=prepared)
 
 
 class Compared(_OfAlias):

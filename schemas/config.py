@@ -89,6 +89,7 @@ class Config(Frozen):
     recipe: str | None = None
     allow: tuple[str, ...] = ()
     ray_address: str | None = None
+    keep_prepared: bool = Field(default=False, description="keep decoded media for the next model's backfill")
     storage: StorageConfig = StorageConfig()
     run: RunConfig = RunConfig()
     policy: Policy = Policy()

@@ -53,6 +53,8 @@ class NightlyCorpus(Frozen):
         default=None, gt=0, description="of each space that is being built beside the live one, a night"
     )
 
+    keep_prepared: bool | None = Field(default=None, description="as the file says when None")
+
     @field_validator("name")
     @classmethod
     def _is_a_name(cls, name: str) -> str:
@@ -90,6 +92,7 @@ class Nightly(Frozen):
     storage: StorageConfig = StorageConfig()
     run: RunConfig = RunConfig()
     ray_address: str | None = None
+    keep_prepared: bool = Field(default=False, description="keep decoded media for the next model's backfill")
     report: str | None = None
 
     @model_validator(mode="after")

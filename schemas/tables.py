@@ -37,6 +37,10 @@ NAME_SUFFIX = r"\.[^./]*?(?:\.(?:gz|gzip|bz2|xz|zst|zstd))?$"
 TAKEN_COLUMN = "taken"
 """Optional on listing rows: URIs of objects that a member of the archive must not get."""
 
+KEPT_COLUMN = "kept_rows"
+"""Optional on listing rows: where in the corpus' prepared media the asset's rows lie, so that its object is not read:
+for the asset, and then for each asset in it where it is an archive, its own row and those of its segments in order."""
+
 METADATA_DIGEST = "metadata_digest"
 
 MEMBER_MARK = "!/"
@@ -111,6 +115,26 @@ PART = pa.struct(
 )
 """One part of a model input, in the caller's order: see `operators.parts.Part`."""
 
+KEPT_PART = pa.struct(
+    [
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("shape", pa.list_(pa.int32())),
+        pa.field("at_ms", pa.int64()),
+        pa.field("size", pa.int64(), nullable=False),
+    ]
+)
+"""One part as `operators.prepared.codec` keeps it: `size` bytes of the segment's media, behind those of the parts
+before it. Sounds that follow one another share the first one's."""
+
+KEPT = [
+    pa.field("kept_for", pa.string()),
+    pa.field("kept_parts", pa.list_(KEPT_PART)),
+    pa.field("kept_media", pa.large_binary(), metadata={"lance-encoding:compression": "none"}),
+]
+"""What is kept of a decoded asset: with a segment its media, compressed as they are, with the asset what they were
+made for. They are no blob columns of Lance's: those cannot be read out of a fragment that is not committed."""
+
 SEGMENT_KIND = "segment"
 ASSET_KIND = "asset"
 
@@ -122,10 +146,35 @@ PREPARED = pa.schema(
         *(f.with_nullable(True) for f in SEGMENT if f.name != "uri"),
         *(f.with_nullable(f.name != "uri") for f in ASSETS if f.name not in _NOT_READ),
         pa.field("parts", pa.list_(PART)),
+        pa.field("kept", pa.bool_()),
+        *KEPT,
     ]
 )
 """Between decode and embed: one row per segment (`kind` = segment, with its model-ready `parts`), and after
-the last segment of an asset one row that says how the asset ended (`kind` = asset)."""
+the last segment of an asset one row that says how the asset ended (`kind` = asset). `kept` rows go to the corpus'
+prepared media, too."""
+
+_IN_MEDIA = (
+    "kind",
+    "uri",
+    "container",
+    "size",
+    "etag",
+    "mtime",
+    "content_hash",
+    "media_type",
+    "status",
+    "segments",
+)
+
+MEDIA = pa.schema(
+    [
+        *(PREPARED.field(name).with_nullable(name not in ("kind", "uri")) for name in _IN_MEDIA),
+        *(f.with_nullable(True) for f in SEGMENT if f.name not in ("uri", "tokens")),
+        *KEPT,
+    ]
+)
+"""A corpus' prepared media, one table for each recipe: the `kept` rows of `PREPARED`, without what a model made."""
 
 RESERVED = frozenset({*(f.name for f in SEGMENT), *PREPARED.names, *LISTING.names, *ASSETS.names, "metadata"})
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import Allow, AsJson, Corpus, Lake, RayAddress, RecipeName, Vectors, app
+from jobs.app import Allow, AsJson, Corpus, KeepPrepared, Lake, RayAddress, RecipeName, Vectors, app
 from jobs.settings import load_recipe
 from schemas.config import Config
 from schemas.errors import Interrupted, UsageError
@@ -40,6 +40,7 @@ def backfill(
     coverage_floor: Annotated[
         float | None, typer.Option(min=0, max=1, help="share of a batch that must get vectors [0.98]")
     ] = None,
+    keep_prepared: KeepPrepared = False,
     wait_minutes: Annotated[
         float | None, typer.Option(min=0, help="how long to wait for a run of the corpus [0]")
     ] = None,
@@ -75,6 +76,7 @@ def backfill(
             storage=Storage(config.storage),
             config=config.run,
             ray_address=ray_address,
+            keep_prepared=keep_prepared,
             progress=display,
         )
         if model is None:

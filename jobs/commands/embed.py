@@ -13,6 +13,7 @@ from jobs.app import (
     Exclude,
     Full,
     Include,
+    KeepPrepared,
     Lake,
     MaxAssets,
     Model,
@@ -44,6 +45,7 @@ def embed(
     include: Include = None,
     exclude: Exclude = None,
     max_assets: MaxAssets = None,
+    keep_prepared: KeepPrepared = False,
     budget_gpu_hours: Annotated[
         float | None, typer.Option(min=1e-6, help="actor-hours of the model, the rest next time")
     ] = None,
@@ -88,6 +90,7 @@ def embed(
             storage=Storage(config.storage),
             config=config.run,
             ray_address=ray_address,
+            keep_prepared=keep_prepared,
             progress=display,
         )
         try:

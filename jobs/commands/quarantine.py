@@ -134,6 +134,7 @@ def retry(
             storage=storage,
             config=config.run,
             ray_address=ray_address,
+            keep_prepared=config.keep_prepared,
             progress=display,
         )
         try:

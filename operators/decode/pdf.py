@@ -14,6 +14,7 @@ import numpy as np
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
+from operators.decode.beside import page_room, sequence_room, text_beside
 from operators.decode.image import Pixels, target_size
 from operators.decode.pdf_text import page_text
 from operators.model.contract import TextCounter
@@ -21,9 +22,6 @@ from operators.parts import Locator, Part, PartKind, Segment
 from schemas.card import ImageInput, Modality, ModelCard
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import Recipe
-
-_OVERHEAD = 64
-"""Tokens left for a model's own markers, beside its prompt."""
 
 
 def decode_pdf(file: BinaryIO, recipe: Recipe, card: ModelCard, counter: TextCounter) -> Iterator[Segment]:
@@ -104,28 +102,19 @@ class _Reader:
         if self._want is None:
             return most
         limits, each = self.card.limits, max(1, self.card.token_costs.image)
-        return max(1, min(most, limits.images, self._tokens // each))
+        return max(1, min(most, limits.images, sequence_room(self.card) // each))
 
     @property
     def _want(self) -> ImageInput | None:
         return self.card.image if self.card.accepts(Modality.PAGE) else None
 
-    @property
-    def _tokens(self) -> int:
-        """Of one input, beside its prompt and markers; a prompt has no more tokens than characters."""
-        limits = self.card.limits
-        prompt = max(map(len, self.card.prompts.values()), default=0)
-        return max(limits.tokens - _OVERHEAD - prompt, limits.text_tokens)
-
     def segment(self, document: pdfium.PdfDocument, pages: range) -> Segment:
         """The pages (from 0) in one segment; without parts when the model could see nothing of them."""
         read = [self._page(document, index) for index in pages]
-        room = self.card.limits.text_tokens
-        if self._want is not None:
-            room = min(room, self._tokens - len(pages) * self.card.token_costs.image)
+        room = page_room(self.card, 0 if self._want is None else len(pages))
         parts: list[Part] = []
         for done, (pixels, text) in enumerate(read):
-            beside, tokens = self._beside(text, room // (len(read) - done))
+            beside, tokens = text_beside(text, self.recipe, self.counter, room // (len(read) - done))
             room -= tokens
             parts += [] if pixels is None else [Part(PartKind.IMAGE, data=pixels)]
             parts += [Part(PartKind.TEXT, beside)] if beside else []
@@ -143,16 +132,6 @@ class _Reader:
                 page.close()
         except pdfium.PdfiumError as error:
             raise AssetError(ErrorCode.CORRUPT, f"page {index + 1}: pdfium: {error}") from error
-
-    def _beside(self, text: str, budget: int) -> tuple[str, int]:
-        """What of a page's text goes beside its render, in whole tokens, and how many they are."""
-        text = text[: self.recipe.pdf.text_chars].rstrip()
-        if text.isascii() and len(text) < budget:
-            # No tokenizer makes more tokens than bytes.
-            return text, len(text)
-        while text and len(spans := self.counter.offsets(text)) > budget:
-            text = text[: min(int(spans[max(0, budget)][0]), len(text) - 1)].rstrip()
-        return text, len(spans) if text else 0
 
 
 def _render(page: pdfium.PdfPage, want: ImageInput) -> Pixels:

@@ -7,6 +7,12 @@ from typing import ClassVar
 
 from operators.storage import join
 from schemas.catalog import Corpus, Versions
+from schemas.recipe import Recipe
+
+
+def prepared_name(recipe: Recipe) -> str:
+    """What the prepared media of a recipe are called."""
+    return recipe.digest[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +44,17 @@ class Layout:
         """The folders of the tables that spaces have."""
         return join(self.lake, corpus, "spaces"), join(self.lake, corpus, "assets")
 
+    def of_prepared(self, corpus: str) -> str:
+        """The folder of the tables of prepared media."""
+        return join(self.lake, corpus, "prepared")
+
     def tables(self, corpus: str, space: str) -> tuple[str, str]:
         """The two tables of a space: its segments, and its assets."""
         return self.space(corpus, space), self.assets(corpus, space)
+
+    def prepared(self, corpus: str, name: str) -> str:
+        """The Lance table of what was decoded by a recipe; `name` as `prepared_name` makes it."""
+        return join(self.of_prepared(corpus), f"{name}.lance")
 
     def pinned(self, corpus: str, entry: Corpus) -> dict[str, int]:
         """Each table of a corpus that the catalog knows, with the version that readers see."""
@@ -48,7 +62,13 @@ class Layout:
         for space, state in entry.spaces.items():
             found[self.assets(corpus, space)] = state.assets_version
             found[self.space(corpus, space)] = state.version
+        for name, version in entry.prepared.items():
+            found[self.prepared(corpus, name)] = version
         return found
+
+    def prepared_versions(self, corpus: str, entry: Corpus, tables: dict[str, int]) -> dict[str, int]:
+        """The version of each of the prepared media, when each table has these."""
+        return {name: tables[self.prepared(corpus, name)] for name in entry.prepared}
 
     def versions(self, corpus: str, entry: Corpus, tables: dict[str, int]) -> dict[str, Versions]:
         """The versions of each space, when each table has these."""

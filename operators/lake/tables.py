@@ -12,6 +12,7 @@ import lance.commit
 import polars as pl
 import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from operators.lake.deletion import Deletion, Uris, delete_assets
 from operators.storage import Storage
@@ -37,7 +38,7 @@ class Table:
             LakeError: there is no such table or version.
         """
         try:
-            return lance.dataset(self.uri, version=version, storage_options=self.options)
+            return _again(lance.dataset, self.uri, version=version, storage_options=self.options)
         except (ValueError, OSError) as error:
             raise LakeError(f"cannot open table {self.uri}: {' '.join(str(error).split())[:200]}") from error
 
@@ -166,7 +167,7 @@ class Table:
     def tag_live(self, version: int) -> None:
         """Move the tag that direct readers open; it also keeps clean-up away from the version."""
         tags = self.open().tags
-        known = tags.list()
+        known = _again(tags.list)
         if LIVE_TAG in known and known[LIVE_TAG]["version"] == version:
             return
         if LIVE_TAG not in known:
@@ -175,6 +176,19 @@ class Table:
                 tags.create(LIVE_TAG, version)
                 return
         tags.update(LIVE_TAG, version)
+
+
+def _cut_off(error: BaseException) -> bool:
+    return isinstance(error, OSError) and "body error" in str(error)
+
+
+_again = Retrying(
+    retry=retry_if_exception(_cut_off),
+    stop=stop_after_attempt(5),
+    wait=wait_random_exponential(multiplier=0.2, max=5),
+    reraise=True,
+)
+"""Calls what only reads, until its answer is whole: Lance tries requests again, and not answers that break off."""
 
 
 def _properties(head: lance.LanceDataset, version: int) -> dict[str, str]:

@@ -13,6 +13,12 @@ from typing import Any
 from schemas.config import RunConfig
 from schemas.errors import UsageError
 
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 WORKER_ENV = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "LANCE_CPU_THREADS": "1",
@@ -20,12 +26,13 @@ WORKER_ENV = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 """Set before ray is imported: a local cluster's workers inherit it."""
+_RAY_ENV = {
+    # Ray prints what it has to say of dead workers on stdout, where a script reads JSON; its own files keep it.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    # Else idle workers end after a second, and each batch of a backfill waits for new ones to import everything.
+    "RAY_num_workers_soft_limit": str(4 * cores()),
+}
 _SPARE_CPUS = 2
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -37,10 +44,8 @@ def cluster(address: str | None = None) -> Iterator[None]:
     Raises:
         UsageError: nothing answers at `address`.
     """
-    for name, value in WORKER_ENV.items():
+    for name, value in {**WORKER_ENV, **_RAY_ENV}.items():
         os.environ.setdefault(name, value)
-    # Ray prints what it has to say of dead workers on stdout, where a script reads JSON; its own files keep it.
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     import ray
     import ray.data
 

@@ -30,6 +30,7 @@ def job(source: str, lake: str, ledger: str, salt: str = "a") -> EmbedJob:
         corpus="c",
         config=CONFIG,
         policy=Policy(coverage_floor=0.9),
+        keep_prepared=True,
     )
 
 
@@ -66,6 +67,8 @@ def arm(failpoint: str) -> None:
         Table.landed = _second(Table.landed)  # type: ignore[method-assign]
     elif failpoint == "after the assets' version":
         Ledger.commit = _then_die(Ledger.commit)  # type: ignore[method-assign]
+    elif failpoint == "after the prepared media's version":
+        Ledger._commit_media = _then_die(Ledger._commit_media)  # type: ignore[method-assign]
     elif failpoint == "before the catalog moves":
         Ledger.announce = _die  # type: ignore[method-assign]
     elif failpoint == "while the catalog moves":
@@ -117,6 +120,7 @@ FAILPOINTS = (
     "while the space's version is written",
     "after the space's version",
     "after the assets' version",
+    "after the prepared media's version",
     "before the catalog moves",
     "while the catalog moves",
     "before the tag moves",

@@ -17,7 +17,7 @@ from pipelines.spaces import coverage
 from tests.chaos.corpus import write_corpus
 from tests.chaos.driver import FAILPOINTS, backfill
 from tests.chaos.killer import Run, Victim
-from tests.chaos.test_kills import UNSTAGED
+from tests.chaos.test_kills import UNSTAGED, media
 from tests.models.counting import embedded
 
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
@@ -76,6 +76,7 @@ def killed(calm: Calm, folder: Path, kills: int) -> None:
             break
     assert tables(lake) == (calm.segments, calm.assets)
     assert tables(lake, None) == tables(calm.lake, None), "the live space is as it was"
+    assert media(lake) == media(calm.lake), "and what was prepared"
     again = embedded(ledger) - calm.inputs
     print(f"{kills} kills: {again} of {calm.inputs} inputs repeated")
     assert again <= kills * UNSTAGED
@@ -88,6 +89,7 @@ def test_a_backfill_that_is_killed_again_and_again_ends_as_if_undisturbed(
     killed(calm, tmp_path, kills)
 
 
+@pytest.mark.slow
 def test_a_night_gets_its_turn_in_the_middle_of_a_backfill_and_both_spaces_are_complete(
     calm: Calm, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from operators.lake.tables import Table
 from pipelines.reader import LakeReader
 from tests.chaos.corpus import write_corpus
 from tests.chaos.driver import BLOCK_ROWS, FAILPOINTS, SECONDS_PER_INPUT
@@ -31,6 +32,7 @@ class Calm:
     source: Path
     rows: list[dict[str, Any]]
     assets: list[dict[str, Any]]
+    media: list[dict[str, Any]]
     inputs: int
 
 
@@ -44,11 +46,19 @@ def assets(lake: Path) -> list[dict[str, Any]]:
     return sorted(table.to_pylist(), key=lambda row: row["uri"])
 
 
+def media(lake: Path) -> list[dict[str, Any]]:
+    """The prepared media, none of them twice."""
+    reader = LakeReader.open(str(lake))
+    ((name, version),) = reader.catalog.corpora["c"].prepared.items()
+    found = Table(reader.layout.prepared("c", name), reader.storage).open(version).to_table().to_pylist()
+    return sorted(found, key=lambda row: (row["uri"], row["kind"], row["ordinal"] or 0))
+
+
 def calm_run(folder: Path, count: int) -> Calm:
     write_corpus(folder / "in", count)
     assert Run.start(folder / "in", folder / "lake", folder / "ledger").wait() == 0
     lake = folder / "lake"
-    return Calm(folder / "in", rows(lake), assets(lake), embedded(folder / "ledger"))
+    return Calm(folder / "in", rows(lake), assets(lake), media(lake), embedded(folder / "ledger"))
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +88,7 @@ def killed_and_run_again(calm: Calm, folder: Path, victim: Victim, instant: floa
     assert status == 0
     assert rows(lake) == calm.rows
     assert assets(lake) == calm.assets
+    assert media(lake) == calm.media
     return embedded(ledger) - calm.inputs
 
 
@@ -139,10 +150,11 @@ def test_a_crash_inside_the_commit_publishes_all_or_nothing(
     assert Run.start(staged / "in", lake, ledger, failpoint).wait() != 0
     seen = rows(lake)
     assert seen in ([], rows(staged / "calm"))
-    assert bool(seen) == (failpoint in FAILPOINTS[5:]), "the catalog's step is the visible one"
+    assert bool(seen) == (failpoint in FAILPOINTS[6:]), "the catalog's step is the visible one"
     assert Run.start(staged / "in", lake, ledger).wait() == 0
     assert rows(lake) == rows(staged / "calm")
     assert assets(lake) == assets(staged / "calm")
+    assert media(lake) == media(staged / "calm")
     assert embedded(ledger) == before, "nothing is embedded twice"
     assert Run.start(staged / "in", lake, ledger).wait() == 0
     assert len(LakeReader.open(str(lake)).runs("c")) == 1

@@ -293,13 +293,14 @@ def test_a_foreign_package_of_the_same_name_is_named(tmp_path: Path) -> None:
 
 
 SURFACE = {
-    "backfill": ["--allow", "--batch-assets", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--json", "--lake",
-                 "--model", "--priority", "--ray-address", "--recipe", "--vectors", "--wait-minutes", "--where"],
+    "backfill": ["--allow", "--batch-assets", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--json",
+                 "--keep-prepared", "--lake", "--model", "--priority", "--ray-address", "--recipe", "--vectors",
+                 "--wait-minutes", "--where"],
     "compare": ["--corpus", "--golden", "--json", "--lake", "--new-model", "--old-model", "--out", "--sample",
                 "--seed"],
     "embed": ["--allow", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--exclude", "--full", "--include",
-              "--json", "--lake", "--max-assets", "--max-deleted", "--model", "--ray-address", "--recipe", "--since",
-              "--vectors", "--wait-minutes"],
+              "--json", "--keep-prepared", "--lake", "--max-assets", "--max-deleted", "--model", "--ray-address",
+              "--recipe", "--since", "--vectors", "--wait-minutes"],
     "evaluate": ["--baselines", "--data", "--json", "--model", "--out", "--queries", "--seed", "--sets", "--speed",
                  "--threads"],
     "forget": ["--allow-again", "--corpus", "--json", "--lake", "--wait-minutes", "--where", "--yes"],

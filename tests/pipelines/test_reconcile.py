@@ -44,7 +44,7 @@ def outcome(uri: str, segments: int, error: str | None = None, content: str = "h
 
 def receipt(name: str, rows: list[dict[str, Any]], fragments: list[str] | None = None) -> Receipt:
     columns = {f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in RECEIPT}
-    return Receipt(name, pa.table(columns, schema=RECEIPT), fragments or [])
+    return Receipt(name, pa.table(columns, schema=RECEIPT), fragments or [], [])
 
 
 def work(*uris: str, donors: list[str] | None = None) -> pa.Table:
