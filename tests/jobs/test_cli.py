@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,11 +213,9 @@ def test_the_config_file_gives_defaults_that_the_environment_and_flags_override(
 
 
 @pytest.mark.parametrize("words", [["--help"], ["embed", "--help"], ["search", "--help"]])
-def test_help_is_quick_and_needs_no_heavy_library(words: list[str]) -> None:
+def test_help_needs_no_heavy_library(words: list[str]) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "jobs", *words]
-    started = time.perf_counter()
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 10
     assert "Usage: embedlake" in done.stdout
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert "typer" in imported

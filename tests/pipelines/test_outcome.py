@@ -36,7 +36,8 @@ def outcome(before: list[dict[str, Any]], ended: list[dict[str, Any]], etag: str
     names = [name for name in ASSETS.names if name != "run_id"]
     result = pa.Table.from_pylist(ended, schema=ASSETS).select(names)
     moved = pl.DataFrame(pl.from_arrow(result.slice(0, 0)))
-    return Outcome(plan, Reconciled(result, moved, []), pl.DataFrame(pl.from_arrow(old.select(DIFFED))))
+    result_of_run = Reconciled(result, moved, fragments=[], kept=[], kept_uris=moved["uri"])
+    return Outcome(plan, result_of_run, pl.DataFrame(pl.from_arrow(old.select(DIFFED))))
 
 
 def failed(uri: str, code: str, stage: str = "fetch", **values: Any) -> dict[str, Any]:
