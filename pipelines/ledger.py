@@ -109,9 +109,9 @@ class Ledger:
         """
         own, gone = prepared_name(self.space.recipe), {}
         for name, version in self.entry.prepared.items():
-            media = self._media(name).open(version)
-            uris = [] if beside else stale(media, replaced, assets)
-            gone[name] = [*uris, *kept_before(media, kept)] if name == own else uris
+            heads = Media(self._media(name), version).heads()
+            uris = [] if beside else stale(heads, replaced, assets)
+            gone[name] = [*uris, *kept_before(heads, kept)] if name == own else uris
         return Changes(staged, gone)
 
     def _media(self, name: str) -> Table:

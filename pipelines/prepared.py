@@ -105,7 +105,10 @@ class Media:
     def heads(self) -> pl.DataFrame:
         """What is kept, asset by asset: `uri`, `container`, `size`, `etag`, `content_hash` and `status`."""
         media = self.open()
-        return _heads(media) if media is not None else pl.DataFrame(schema=dict.fromkeys(_HEAD, pl.String))
+        if media is None:
+            return pl.DataFrame(schema=dict.fromkeys(_HEAD, pl.String))
+        rows = media.to_table(columns=_HEAD, filter=f"kind = '{ASSET_KIND}'")
+        return pl.DataFrame(pl.from_arrow(rows))
 
     def carry(self, moved: pl.DataFrame) -> list[str]:
         """Stage the donors' rows anew for assets with their bytes.
@@ -184,15 +187,14 @@ def keeping(rows: pl.DataFrame, ended: pl.DataFrame, heads: pl.DataFrame) -> Kee
     )
 
 
-def stale(media: lance.LanceDataset, replaced: Iterable[str], assets: pa.Table) -> list[str]:
+def stale(heads: pl.DataFrame, replaced: Iterable[str], assets: pa.Table) -> list[str]:
     """Of what a run replaces or deletes, the assets whose kept media are not those of the object any more.
 
     Args:
-        media: of any recipe.
+        heads: of what is kept by any recipe, as `Media.heads`.
         replaced: URIs whose old rows go from the space.
         assets: final rows of the run.
     """
-    heads = _heads(media)
     now = pl.DataFrame(pl.from_arrow(assets.select([*_CONTENT, "status"])))
     valid = now.filter(pl.col("status").is_in([EMBEDDED, EXPANDED]))
     names = list(replaced)
@@ -200,15 +202,10 @@ def stale(media: lance.LanceDataset, replaced: Iterable[str], assets: pa.Table) 
     return touched.join(valid, on=_CONTENT, how="anti", nulls_equal=True)["uri"].sort().to_list()
 
 
-def kept_before(media: lance.LanceDataset, uris: pl.Series) -> list[str]:
+def kept_before(heads: pl.DataFrame, uris: pl.Series) -> list[str]:
     """Which of these assets have kept media already."""
-    return _heads(media).filter(pl.col("uri").is_in(uris.implode()))["uri"].sort().to_list()
+    return heads.filter(pl.col("uri").is_in(uris.implode()))["uri"].sort().to_list()
 
 
 def _donor_key() -> pl.Expr:
     return donor_key().alias("donor_key")
-
-
-def _heads(media: lance.LanceDataset) -> pl.DataFrame:
-    rows = media.to_table(columns=_HEAD, filter=f"kind = '{ASSET_KIND}'")
-    return pl.DataFrame(pl.from_arrow(rows))

@@ -230,10 +230,10 @@ def drop(lake: str, corpus: str, space: str, storage: Storage = Storage(), *, wa
         ConflictError: another writer holds the corpus.
     """
     layout = LakeReader.open(lake, storage).layout
-    log = CatalogLog(layout, storage)
     with explained(layout.lake, LakeError), held(layout.lake, corpus, storage, "a drop", wait_s) as lease:
-        base, reader = log.read(), LakeReader.open(lake, storage)
-        entry = base.corpora[corpus]
+        reader = LakeReader.open(lake, storage)
+        unused: tuple[str, ...] = ()
+        entry = reader.catalog.corpora[corpus]
         tables = list(layout.tables(corpus, space))
         if space == entry.live:
             raise UsageError(f"space {space} is the live one of corpus '{corpus}': promote another one first")
@@ -241,9 +241,9 @@ def drop(lake: str, corpus: str, space: str, storage: Storage = Storage(), *, wa
             raise LakeError(f"no space '{space}' in corpus '{corpus}'; it has: {_names(entry.spaces)}")
         if space in entry.spaces:
             unused = _prepared_for(reader, corpus, space)
-            log.append(base, Dropped(corpus=corpus, space=space, prepared=unused, at=datetime.now(UTC)))
-            entry = log.read().corpora[corpus]
-        kept = {layout.prepared(corpus, name) for name in entry.prepared}
+            change = Dropped(corpus=corpus, space=space, prepared=unused, at=datetime.now(UTC))
+            CatalogLog(layout, storage).append(reader.catalog, change)
+        kept = {layout.prepared(corpus, name) for name in entry.prepared if name not in unused}
         tables += [uri for uri in _prepared_tables(layout, corpus, storage) if uri not in kept]
         lease.check()
         gone = [file for uri in tables for file in remove_table(storage, uri)]

@@ -11,9 +11,8 @@ _OVERHEAD = 64
 
 
 def sequence_room(card: ModelCard) -> int:
-    """Tokens of one input, beside its prompt and markers; a prompt has no more tokens than characters."""
-    prompt = max(map(len, card.prompts.values()), default=0)
-    return max(card.limits.tokens - _OVERHEAD - prompt, card.limits.text_tokens)
+    """Tokens of one input, beside its prompt and markers."""
+    return max(card.limits.tokens - _OVERHEAD - card.longest_prompt, card.limits.text_tokens)
 
 
 def page_room(card: ModelCard, renders: int) -> int:

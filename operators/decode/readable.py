@@ -202,8 +202,7 @@ def _joined(piece: _Piece, asset: Asset) -> tuple[str, int]:
 
 def _room(card: ModelCard, text_tokens: int) -> int:
     """Pictures that one input may have beside so much text."""
-    prompt = max(map(len, card.prompts.values()), default=0)
-    rest = card.limits.tokens - text_tokens - min(_MARKERS + prompt, card.limits.tokens // 8)
+    rest = card.limits.tokens - text_tokens - min(_MARKERS + card.longest_prompt, card.limits.tokens // 8)
     return max(0, min(card.limits.images, rest // max(1, card.token_costs.image)))
 
 

@@ -6,13 +6,13 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import av
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import soundfile
 from PIL import Image
 
-from operators.decode.image import target_size
+from operators.decode.image import fit_pixels
 from operators.parts import Part, PartKind
 from schemas.card import ImageInput
 
@@ -21,8 +21,6 @@ FORMAT = 1
 
 QUALITY, SUBSAMPLING = 92, 0
 """Of JPEGs, with colour at full resolution: pictures are small, and a model sees each of their pixels."""
-_BLOCK = 1 << 14
-"""Samples of a FLAC frame: about a second, so that Python is not asked often."""
 _RATE = 16_000
 """In the FLAC's header alone: samples are kept at the rate of the model that they were decoded for."""
 
@@ -99,25 +97,17 @@ def _jpeg(part: Part) -> bytes:
 
 def _pixels(body: memoryview, want: ImageInput | None) -> npt.NDArray[np.uint8]:
     image: Image.Image = Image.open(io.BytesIO(body), formats=["JPEG"])
-    size = image.size if want is None else target_size(*image.size, want)
-    return np.array(image if size == image.size else image.resize(size, Image.Resampling.BICUBIC))
+    return np.array(image) if want is None else fit_pixels(image, want)
 
 
 def _flac(samples: Samples) -> bytes:
+    """Nothing for no samples, of which libsndfile makes no file."""
     out = io.BytesIO()
-    with av.open(out, "w", format="flac") as container:
-        options = {"frame_size": str(_BLOCK)}
-        stream = container.add_stream("flac", rate=_RATE, layout="mono", format="s16", options=options)
-        for start in range(0, len(samples), _BLOCK):
-            frame = av.AudioFrame.from_ndarray(samples[None, start : start + _BLOCK], "s16", "mono")
-            frame.sample_rate, frame.pts = _RATE, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    if len(samples):
+        soundfile.write(out, samples, _RATE, format="FLAC", subtype="PCM_16")
     return out.getvalue()
 
 
 def _samples(body: memoryview) -> Samples:
-    with av.open(io.BytesIO(body), "r", format="flac") as container:
-        return np.concatenate(
-            [np.empty(0, np.int16), *(f.to_ndarray()[0] for f in container.decode(audio=0))]
-        )
+    found: Samples = soundfile.read(io.BytesIO(body), dtype="int16")[0]
+    return found

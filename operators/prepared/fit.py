@@ -83,5 +83,8 @@ def _plan(recipe: Recipe, card: ModelCard, sound: bool) -> list[int]:
 
 def _limits(card: ModelCard) -> dict[str, Any]:
     fields = {"limits", "token_costs", "sample_rate"}
-    prompt = max(map(len, card.prompts.values()), default=0)
-    return {**card.model_dump(include=fields), "takes": sorted(card.modalities), "prompt": prompt}
+    return {
+        **card.model_dump(include=fields),
+        "takes": sorted(card.modalities),
+        "prompt": card.longest_prompt,
+    }

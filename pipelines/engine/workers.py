@@ -102,11 +102,10 @@ class Embed:
         staged = self.stage.earlier(rows)
         if staged is None:
             with self.model:
-                done = self.operator(rows)
-            self.teller.count({"embedded": segments})
-            staged = self._staged(done)
-        else:
-            self.teller.count({"embedded": segments})
+                rows = self.operator(rows)
+        self.teller.count({"embedded": segments})
+        if staged is None:
+            staged = self._staged(rows)
         self.teller.count({"staged": pc.sum(staged["segments"]).as_py()})
         return staged
 
