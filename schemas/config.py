@@ -43,7 +43,7 @@ class RunConfig(Frozen):
     shard_assets: int = Field(default=128, gt=0, description="assets of one decode task, at most")
     shard_bytes: int = Field(default=32 << 20, gt=0, description="bytes of one decode task, about")
     block_rows: int = Field(
-        default=1024, gt=0, description="segments in the model at once, and of a fragment"
+        default=1024, gt=0, description="rows that an actor holds and a crash can cost, in two halves"
     )
     block_bytes: int = Field(default=16 << 20, gt=0, description="media of such a block, about")
     decode: DecodeConfig = DecodeConfig()

@@ -65,8 +65,8 @@ def _read_counts(rows: pa.Table) -> dict[str, int]:
 class Embed:
     """The actor: the model is loaded once, and every call is one block of model-ready rows.
 
-    Ray calls it in two threads: while the one's block is in the model, the other's vectors are written. So the model
-    never waits for storage, and what a crash can cost is the two blocks of each actor.
+    Ray calls it in two threads: while the one's half block is in the model, the other's vectors are written. So the
+    model never waits for storage, and what a crash can cost is one block of each actor.
     """
 
     def __init__(
@@ -87,17 +87,17 @@ class Embed:
             engine=spec.load(threads=threads), space=space, token_budget=config.token_budget
         )
         self.stage = stage
-        self.block_rows = config.block_rows
+        self.half_block = max(1, config.block_rows // 2)
         self.teller = teller
         self.model = threading.Lock()
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        """What the reads made, a block of rows at a time."""
+        """What the reads made, half a block of rows at a time."""
         # Ray unites small outputs of the reads into blocks of its own size.
-        for start in range(0, rows.num_rows, self.block_rows):
-            yield self._block(rows.slice(start, self.block_rows))
+        for start in range(0, rows.num_rows, self.half_block):
+            yield self._half(rows.slice(start, self.half_block))
 
-    def _block(self, rows: pa.Table) -> pa.Table:
+    def _half(self, rows: pa.Table) -> pa.Table:
         segments = pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0
         staged = self.stage.earlier(rows)
         if staged is None:

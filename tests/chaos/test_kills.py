@@ -21,8 +21,8 @@ from tests.models.counting import embedded
 
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 ATTEMPTS = 6
-UNSTAGED = 2 * BLOCK_ROWS
-"""Embedded and not yet staged, at most: a block of the one actor that is being written, and one in the model."""
+UNSTAGED = BLOCK_ROWS
+"""Embedded and not yet staged, at most: of the one actor's block, the half being written and the half in the model."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def killed_and_run_again(calm: Calm, folder: Path, victim: Victim, instant: floa
     started = time.monotonic()
     while run.process.poll() is None and not _due(instant, started, embedded(ledger) / calm.inputs):
         time.sleep(0.005)
-    time.sleep((instant - 1) * _TAIL_S / _TAIL if instant > 1 else instant * 977 % 1 * _BLOCK_S)
+    time.sleep((instant - 1) * _TAIL_S / _TAIL if instant > 1 else instant * 977 % 1 * _HALF_S)
     while run.process.poll() is None and not run.kill(victim):
         time.sleep(0.005)
     status = run.wait()
@@ -94,8 +94,8 @@ def killed_and_run_again(calm: Calm, folder: Path, victim: Victim, instant: floa
 
 _HEAD, _HEAD_S = 0.15, 15.0
 _TAIL, _TAIL_S = 0.15, 2.0
-_BLOCK_S = BLOCK_ROWS * SECONDS_PER_INPUT
-"""The ledger is written as a block begins; the kill falls anywhere in it."""
+_HALF_S = BLOCK_ROWS / 2 * SECONDS_PER_INPUT
+"""The ledger is written as half a block begins; the kill falls anywhere in it."""
 
 
 def _due(instant: float, started: float, progress: float) -> bool:
