@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -24,11 +25,13 @@ from rich.text import Text
 
 from jobs.aside import stderr_aside
 from jobs.plain import plain
+from jobs.show_index import show_stages
 from pipelines.progress import Silent, Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from pipelines.finding import Stage
     from pipelines.progress import Progress as Watcher
     from pipelines.query import Hit
     from pipelines.status import LakeStatus
@@ -170,19 +173,26 @@ def _sum(counts: Counts) -> str:
     return " + ".join(f"{getattr(counts, k)} {k}" for k in kinds if k in always or getattr(counts, k))
 
 
-def show_hits(hits: list[Hit], as_json: bool) -> None:
-    """A search's hits, best first."""
+def show_hits(hits: list[Hit], as_json: bool, stages: Sequence[Stage] | None = None) -> None:
+    """A search's hits, best first, and what it took where that was asked."""
     if as_json:
-        return _print_json(
-            {"hits": [{"score": h.score, "where": h.where, "space": h.space, **h.row} for h in hits]}
-        )
+        shown = [{"score": h.score, **_fused(h), "where": h.where, "space": h.space, **h.row} for h in hits]
+        told = {} if stages is None else {"stages": [asdict(stage) for stage in stages]}
+        return _print_json({"hits": shown, **told})
     table = Table(box=None, header_style="bold")
     for name in ("score", "modality", "asset", "where", "text"):
         table.add_column(name, justify="right" if name == "score" else "left", overflow="fold")
     for hit in hits:
         text = " ".join((hit.text or "").split())
         table.add_row(f"{hit.score:.3f}", hit.modality, _cell(hit.uri), hit.where, _cell(_short(text)))
-    return Console().print(table)
+    Console().print(table)
+    if stages is not None:
+        show_stages(stages)
+    return None
+
+
+def _fused(hit: Hit) -> dict[str, float]:
+    return {} if hit.fused is None else {"fused": hit.fused}
 
 
 def show_table(result: pa.Table, as_json: bool) -> None:

@@ -10,11 +10,15 @@ from operators.lake.tables import Table
 from operators.storage import Storage, explained
 from pipelines.forget import Erasure, erase_held, unfinished
 from pipelines.gc import DAYS, CorpusGarbage, collect_corpus, oldest_kept
+from pipelines.index import IndexJob
 from pipelines.lease import Lease, held
 from pipelines.reader import LakeReader
 from schemas.card import Frozen
 from schemas.catalog import Catalog, Maintained
 from schemas.errors import LakeError
+
+_OUTGROWN = 2.0
+"""So many times as many rows, or as few, want another index over vectors."""
 
 
 class MaintainedTable(Frozen):
@@ -80,6 +84,7 @@ def maintain(
             for uri, version in log.layout.pinned(name, base.corpora[name]).items()
         ]
         entry = _publish(log, base, name, {table.table: table.version for table in tables}, lease)
+        _reindex(log, name, lease)
         collected = collect_corpus(log, name, cutoff, lease)
     return Maintenance(
         lake=log.layout.lake,
@@ -97,6 +102,21 @@ def _maintain(uri: str, base: int, storage: Storage) -> MaintainedTable:
     version = compact(table, base)
     after = len(table.open(version).get_fragments())
     return MaintainedTable(table=uri, version=version, fragments_before=before, fragments=after)
+
+
+def _reindex(log: CatalogLog, name: str, lease: Lease) -> None:
+    """Index and measure anew what has other sizes by now."""
+    for space, state in log.read().corpora[name].spaces.items():
+        rows = Table(log.layout.space(name, space), log.storage).open(state.version).count_rows()
+        if (
+            state.finder is not None
+            and not state.finder.rows / _OUTGROWN < rows < state.finder.rows * _OUTGROWN
+        ):
+            kind, width = state.finder.kind, state.finder.width
+            job = IndexJob(
+                lake=log.layout.lake, corpus=name, space=space, kind=kind, width=width, storage=log.storage
+            )
+            job.build_held(log, lease)
 
 
 def _publish(log: CatalogLog, base: Catalog, name: str, versions: dict[str, int], lease: Lease) -> int | None:

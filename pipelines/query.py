@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from operators.decode.document import decode_document
 from operators.model.contract import Engine, ModelSpec, Preparer
 from operators.model.registry import resolve
 from operators.storage import explain, explained, normalize
+from pipelines.finding import FUSED, SCORE, Find, Stage, Wanted, cut
 from pipelines.reader import LakeReader
 from schemas.card import Modality, Role
 from schemas.errors import AssetError, EmbedlakeError, LakeError, ModelError, SourceError, UsageError
-from schemas.space import Space, embedding_column
+from schemas.space import Space
 
 _FILTER_MARKS = ("Invalid user input", "filter expression")
 """What Lance says when a filter is at fault: it cannot be planned, or fails on a row."""
@@ -27,7 +28,10 @@ _FILTER_MARKS = ("Invalid user input", "filter expression")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One segment that a search found in a space; `score` is the cosine with the query."""
+    """One segment that a search found in a space; `score` is the cosine with the query.
+
+    `fused` is what a hybrid search orders by: reciprocal ranks of the cosine and of the words, added.
+    """
 
     uri: str
     modality: str
@@ -36,13 +40,16 @@ class Hit:
     text: str | None
     row: dict[str, Any]
     space: str
+    fused: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """Parts in the caller's order; several parts become one fused vector.
 
-    Each part is `("text", words)` or `("image" | "audio" | "video", uri)`.
+    Each part is `("text", words)` or `("image" | "audio" | "video", uri)`. `exact` compares every row and uses no index
+    over vectors; `hybrid` fuses the order with that of the rows that have the words; `by_asset` gives each asset's best
+    segment alone.
     """
 
     parts: tuple[tuple[str, str], ...]
@@ -50,6 +57,9 @@ class Query:
     modality: Modality | None = None
     where: str | None = None
     limit: int = 10
+    exact: bool = False
+    hybrid: bool = False
+    by_asset: bool = False
 
 
 class Searcher:
@@ -95,33 +105,43 @@ class Searcher:
         vector = self.engine.embed(inputs)[0]
         return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
-    def search(self, query: Query) -> list[Hit]:
-        """The best segments, best first.
+    def search(self, query: Query, stages: list[Stage] | None = None) -> list[Hit]:
+        """The best segments, best first; what it took is appended to `stages`.
 
         Raises:
             UsageError: an unknown width, or a filter that is not SQL over the table's columns.
             LakeError: the lake cannot be read.
         """
-        return self.nearest(self.embed(query.parts), query)
+        started = time.perf_counter()
+        vector = self.embed(query.parts)
+        if stages is not None:
+            took = 1000 * (time.perf_counter() - started)
+            stages.append(Stage("embed", f"the query, by {self.space.card.model_id}", 1, 0, took))
+        return self.nearest(vector, query, stages=stages)
 
-    def nearest(self, vector: npt.NDArray[np.float32], query: Query, further: str | None = None) -> list[Hit]:
+    def nearest(
+        self,
+        vector: npt.NDArray[np.float32],
+        query: Query,
+        further: str | None = None,
+        stages: list[Stage] | None = None,
+    ) -> list[Hit]:
         """As `search`, for a vector `[dim]` that `embed` returned; `further` is one more filter."""
-        width = self.width(query.width)
-        table = self.reader.segments(self.corpus, self.space.id)
-        columns = [name for name in table.schema.names if not name.startswith("embedding_")]
-        nearest = {
-            "column": embedding_column(width),
-            "q": pa.array(self.at(vector, query.width).astype(self.space.vector_type)),
-            "k": query.limit,
-            "metric": "cosine",
-        }
-        filters = " AND ".join(f for f in (_filter(query), further) if f) or None
+        wanted = Wanted(
+            vector=vector,
+            width=self.width(query.width),
+            limit=query.limit,
+            words=_words(query) if query.hybrid else None,
+            filter=" AND ".join(f for f in (_filter(query), further) if f) or None,
+        )
+        state = self.reader.catalog.corpora[self.corpus].spaces[self.space.id]
+        find = Find(self.reader.segments(self.corpus, self.space.id), None if query.exact else state.finder)
         try:
-            found = table.to_table(
-                columns=[*columns, "_distance"], nearest=nearest, filter=filters, prefilter=True
-            )
+            found = find.of_assets(wanted) if query.by_asset else find(wanted)
         except (ValueError, OSError) as error:
             raise self._refusal(query, error) from error
+        if stages is not None:
+            stages.extend(find.stages)
         return [_hit(row, self.space.id) for row in found.to_pylist()]
 
     def width(self, asked: int | None) -> int:
@@ -138,8 +158,7 @@ class Searcher:
 
     def at(self, vector: npt.NDArray[np.float32], width: int | None) -> npt.NDArray[np.float32]:
         """A query's vector `[dim]` at a width of the space, `[width]`, a unit vector as its column has them."""
-        part = vector[: self.width(width)]
-        return np.asarray(part / max(float(np.linalg.norm(part)), 1e-12), np.float32)
+        return cut(vector, self.width(width))
 
     def _open(self, reference: str) -> BinaryIO:
         uri = normalize(reference)
@@ -209,13 +228,20 @@ def _filter(query: Query) -> str | None:
     return " AND ".join(filters) or None
 
 
+def _words(query: Query) -> str:
+    words = " ".join(value for kind, value in query.parts if kind == "text")
+    if not words.strip():
+        raise UsageError("--hybrid fuses with the words of the query, and there are none")
+    return words
+
+
 def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()).split(", /", 1)[0].split(" rust/", 1)[0][:300]
 
 
 def _hit(row: dict[str, Any], space: str) -> Hit:
-    score = 1.0 - row.pop("_distance")
-    return Hit(row["uri"], row["modality"], score, locate(row), row["text"], row, space)
+    score, fused = row.pop(SCORE), row.pop(FUSED, None)
+    return Hit(row["uri"], row["modality"], score, locate(row), row["text"], row, space, fused)
 
 
 def locate(row: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from schemas.card import Frozen
 from schemas.errors import LakeError, UsageError
+from schemas.space import IndexKind
 
 _CORPUS_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _TAKEN = frozenset({"assets", "runs", "quarantine", "catalog"})
@@ -56,6 +57,24 @@ class Verdict(Frozen):
     at: datetime
 
 
+class Finder(Frozen):
+    """How a space's nearest rows are found: in an index over one width, and then ranked by the full one.
+
+    `probes` of the index' `partitions` are read, and for each hit `candidates` rows come out of it. `recall` is what
+    of the true nearest `k` came out, measured with `queries` of the space's own rows when it had `rows`.
+    """
+
+    width: int
+    kind: IndexKind
+    partitions: int
+    probes: int
+    candidates: int
+    k: int
+    queries: int
+    rows: int
+    recall: float
+
+
 class Versions(Frozen):
     """The versions that readers see of a space's two tables: its segments, and what became of each asset in it."""
 
@@ -68,7 +87,8 @@ class SpaceState(Versions):
 
     `run_id` and `published_at` are None until a first run has published. `revision` is the catalog entry of the last
     run's change: what a run's plan is based on. Maintenance and erasure move versions and leave it, so that a run
-    that died before them still finds its receipts. `retired_at` is when the space ceased to be the live one.
+    that died before them still finds its receipts. `retired_at` is when the space ceased to be the live one. Without a
+    `finder` every row is compared with a query.
     """
 
     revision: int = 0
@@ -77,6 +97,7 @@ class SpaceState(Versions):
     backfill: Backfill | None = None
     verdict: Verdict | None = None
     retired_at: datetime | None = None
+    finder: Finder | None = None
 
     @property
     def base(self) -> tuple[int, int, int]:
@@ -203,7 +224,9 @@ class Resized(_OfSpace):
 
     def apply(self, old: Corpus | None, number: int) -> Corpus:
         """The corpus after entry `number`."""
-        return self._corpus(old, self._state(old).model_copy(update={"revision": number}))
+        state = self._state(old)
+        finder = state.finder if state.finder and state.finder.width in self.widths else None
+        return self._corpus(old, state.model_copy(update={"revision": number, "finder": finder}))
 
 
 class _OfTables(Frozen):
@@ -321,6 +344,25 @@ class Compared(_OfAlias):
         return known.with_spaces({self.space: state})
 
 
+class Indexed(_OfAlias):
+    """A space's indices were built anew, or dropped; the rows are the same."""
+
+    kind: Literal["indexed"] = "indexed"
+    space_version: int
+    finder: Finder | None
+
+    def basis(self, corpus: Corpus | None) -> object:
+        """What the change was made for; if that has moved, another writer was first."""
+        state = corpus.spaces.get(self.space) if corpus else None
+        return state and state.base
+
+    def apply(self, old: Corpus | None, number: int) -> Corpus:
+        """The corpus after entry `number`."""
+        known = self._known(old)
+        update = {"version": self.space_version, "finder": self.finder}
+        return known.with_spaces({self.space: known.spaces[self.space].model_copy(update=update)})
+
+
 def _there(old: Corpus | None, name: str) -> Corpus:
     if old is None:
         raise LakeError(f"the catalog has no corpus '{name}' to change")
@@ -328,7 +370,7 @@ def _there(old: Corpus | None, name: str) -> Corpus:
 
 
 Change = Annotated[
-    Opened | Published | Resized | Maintained | Erased | Promoted | RolledBack | Dropped | Compared,
+    Opened | Published | Resized | Maintained | Erased | Promoted | RolledBack | Dropped | Compared | Indexed,
     Field(discriminator="kind"),
 ]
 """The closed union of what can happen to a lake; each knows the corpus after it."""

@@ -12,13 +12,16 @@ from schemas.errors import ModelError
 from schemas.recipe import Recipe
 
 METADATA_KEY = b"embedlake.space"
-_VECTORS = "embedding_"
+VECTORS = "embedding_"
+"""What the names of vector columns begin with."""
 VectorType = Literal["float32", "float16"]
+IndexKind = Literal["IVF_RQ", "IVF_PQ", "IVF_HNSW_SQ"]
+"""Lance's indices over vectors: one bit and a little for each dimension, product codes, or a graph over bytes."""
 
 
 def embedding_column(width: int) -> str:
     """The name of the vector column of one width."""
-    return f"{_VECTORS}{width}"
+    return f"{VECTORS}{width}"
 
 
 class Space(Frozen):
@@ -66,6 +69,6 @@ class Space(Frozen):
         if raw is None:
             raise ModelError("table has no embedlake space in its metadata: it was not written by embedlake")
         made = cls.model_validate_json(raw)
-        cuts = [name.removeprefix(_VECTORS) for name in schema.names if name.startswith(_VECTORS)]
+        cuts = [name.removeprefix(VECTORS) for name in schema.names if name.startswith(VECTORS)]
         found = tuple(sorted((int(cut) for cut in cuts if cut.isdecimal()), reverse=True))
         return made.model_copy(update={"stored": () if found == made.card.widths else found})

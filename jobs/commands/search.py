@@ -42,12 +42,21 @@ def search(
         bool,
         typer.Option(help="with --spaces, search OLD by NEW's query, too; `compare` says whether it helps"),
     ] = False,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="rows that have the query's words count, too (RRF)")
+    ] = False,
+    by_asset: Annotated[
+        bool, typer.Option("--by-asset", help="of each asset its best segment alone")
+    ] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="compare every row, whatever is indexed")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="what each stage read, and how long")] = False,
     allow: Allow = None,
     as_json: AsJson = False,
 ) -> None:
     """Find segments by words, images, sounds and videos, alone or fused into one query."""
     from jobs.display import show_hits
     from operators.storage import Storage
+    from pipelines.finding import Stage
     from pipelines.migration import MigrationSearcher
     from pipelines.query import Query, Searcher, model_of
     from pipelines.reader import LakeReader
@@ -60,12 +69,24 @@ def search(
     config: Config = context.obj
     reader = LakeReader.open(lake, Storage(config.storage))
     name, _ = reader.corpus(corpus)
-    query = Query(parts=parts, width=width, modality=modality, where=where, limit=limit)
+    query = Query(
+        parts=parts,
+        width=width,
+        modality=modality,
+        where=where,
+        limit=limit,
+        exact=exact,
+        hybrid=hybrid,
+        by_asset=by_asset,
+    )
     if spaces is None:
         if rerank or new_model or bridge:
             raise UsageError("--rerank, --bridge and --new-model belong to --spaces OLD,NEW")
         searcher = Searcher(reader, name, model_of(reader, name, model))
-        return show_hits(searcher.search(query), as_json)
+        stages: list[Stage] | None = [] if explain else None
+        return show_hits(searcher.search(query, stages), as_json, stages)
+    if hybrid or by_asset or explain:
+        raise UsageError("--hybrid, --by-asset and --explain belong to a search of one space")
     named = [find_space(reader, name, one) for one in spaces.split(",")]
     if len(named) != 2:
         raise UsageError(f"--spaces wants OLD,NEW: two spaces, not {len(named)}")
