@@ -65,7 +65,7 @@ def _measured(
     run = []
     for n, one in enumerate(golden):
         best: dict[str, float] = {}
-        for hit in search(Query(parts=(("text", one.query),), width=width, limit=_DEPTH)):
+        for hit in search(Query(parts=(("text", one.query),), width=width, limit=_DEPTH, exact=True)):
             best.setdefault(hit.uri, hit.score)
         run += [ir_measures.ScoredDoc(str(n), uri, score) for uri, score in best.items()]
     found = ir_measures.calc_aggregate([nDCG @ _K, R @ _K], qrels, run)
