@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 def make_lake(
     lake: str,
-    texts: dict[str, str],
+    texts: Mapping[str, str | None],
     corpus: str = "demo",
     model_id: str = SPEC.card.model_id,
     vectors: npt.NDArray[np.float32] | None = None,
@@ -55,14 +56,17 @@ def make_lake(
 
 
 def _segments(
-    space: Space, texts: dict[str, str], vectors: npt.NDArray[np.float32] | None, ids: dict[str, str]
+    space: Space,
+    texts: Mapping[str, str | None],
+    vectors: npt.NDArray[np.float32] | None,
+    ids: dict[str, str],
 ) -> pa.Table:
     if vectors is None:
         vectors = HashEngine().embed([(Part(PartKind.TEXT, text=text),) for text in texts.values()])
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = [
         {"segment_id": ids.get(uri, uri), "uri": uri, "modality": "text", "ordinal": 0, "text": text, "tokens": 1,
-         "char_start": 0, "char_end": len(text), "run_id": "r1"}
+         "char_start": 0, "char_end": len(text or ""), "run_id": "r1"}
         for uri, text in texts.items()
     ]  # fmt: skip
     schema = space_schema(space)
@@ -76,7 +80,7 @@ def _segments(
     return pa.table({f.name: made.get(f.name, _column(rows, f)) for f in schema}, schema=schema)
 
 
-def _assets(texts: dict[str, str]) -> pa.Table:
+def _assets(texts: Mapping[str, str | None]) -> pa.Table:
     rows: list[dict[str, Any]] = [
         {
             "uri": uri,
