@@ -3,7 +3,9 @@
 from jobs.app import app
 from jobs.commands import (
     backfill,
+    cluster,
     compare,
+    dedup,
     embed,
     evaluate,
     forget,
@@ -26,7 +28,9 @@ from jobs.commands import (
 __all__ = [
     "app",
     "backfill",
+    "cluster",
     "compare",
+    "dedup",
     "embed",
     "evaluate",
     "forget",

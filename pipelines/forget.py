@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 import polars as pl
 
 from operators.lake.deletion import row_addresses
-from operators.lake.erasure import ErasedTable, check_erased, erase
+from operators.lake.erasure import ErasedTable, check_erased
 from operators.lake.files import delete, find, remove_cut_tables, spilled, table_uris
+from operators.lake.groups import erase_any
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.runs import run_folders
@@ -207,7 +208,9 @@ class _Erasing:
         erased = {}
         for table in tables:
             self.lease.check()
-            erased[table.uri] = erase(table, pinned.get(table.uri, int(table.open().version)), self.traces)
+            erased[table.uri] = erase_any(
+                table, pinned.get(table.uri, int(table.open().version)), self.traces
+            )
         entry = self._publish(base, pinned, erased)
         self._move_tags(tables, erased)
         receipts = self._scrub_runs()

@@ -185,7 +185,7 @@ def _find(log: CatalogLog, name: str, cutoff: datetime) -> _Found:
         receipts=sum(len(run.receipts) for run in ended),
         dead_runs=len(dead),
         sweeps=sweeps,
-        spaces=sorted({_space(uri) for uri in strange if not uri.startswith(layout.of_prepared(name))}),
+        spaces=sorted({_space(uri) for uri in strange if uri.rpartition("/")[0] in layout.of_spaces(name)}),
         space_files=[file for files in strange.values() for file in files],
         others=[*_old_epochs(layout, name, storage), *cut],
     )
@@ -228,13 +228,14 @@ def _sweep(
 def _strange_tables(
     layout: Layout, name: str, storage: Storage, pinned: dict[str, int], needed: set[str], cutoff: datetime
 ) -> dict[str, list[File]]:
-    """Tables of spaces and of prepared media that the catalog does not know, nobody has touched lately and no receipt
-    needs, with their files.
+    """Tables of spaces, of prepared media and of groups that the catalog does not know, nobody has touched lately and
+    no receipt needs, with their files.
     """
+    folders = (*layout.of_spaces(name), layout.of_prepared(name), layout.of_groups(name))
     found = {}
     for uri in table_uris(layout, name, storage):
         folder = uri.rpartition("/")[0]
-        if uri in pinned or folder not in (*layout.of_spaces(name), layout.of_prepared(name)):
+        if uri in pinned or folder not in folders:
             continue
         files = find(storage, uri)
         wanted = any(file.uri.rsplit("/", 1)[-1] in needed for file in files)

@@ -16,6 +16,7 @@ from operators.lake.tables import Table
 from operators.storage import Storage, check_lake_uri, explained, join
 from schemas.catalog import Catalog, Corpus
 from schemas.errors import LakeError
+from schemas.groups import GroupKind
 from schemas.report import RunReport
 from schemas.space import Space
 
@@ -70,6 +71,21 @@ class LakeReader:
         corpus = self.catalog.corpora[name]
         space = space or corpus.live
         return Table(self.layout.assets(name, space), self.storage).open(corpus.spaces[space].assets_version)
+
+    def groups(self, name: str, kind: GroupKind, space: str | None = None) -> lance.LanceDataset:
+        """The published groups of a space, the live one when None; `schemas.groups.of` says how they were made.
+
+        Raises:
+            LakeError: none were made.
+        """
+        corpus = self.catalog.corpora[name]
+        space = space or corpus.live
+        version = corpus.spaces[space].groups.get(kind)
+        if version is None:
+            raise LakeError(
+                f"space {space} of corpus '{name}' has no {kind}: `embedlake {kind.command}` makes them"
+            )
+        return Table(self.layout.groups(name, space, kind), self.storage).open(version)
 
     def space(self, name: str, space: str | None = None) -> Space:
         """What a space of a corpus was made by, the live one when None."""

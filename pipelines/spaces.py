@@ -17,6 +17,7 @@ from pipelines.reader import LakeReader
 from schemas.card import Frozen
 from schemas.catalog import Corpus, Dropped, Promoted, RolledBack, SpaceState, Verdict
 from schemas.errors import GateError, LakeError, UsageError
+from schemas.groups import GroupKind
 from schemas.tables import EMBEDDED, METADATA_DIGEST, QUARANTINED
 
 IDENTITY = ("uri", "size", "etag", METADATA_DIGEST)
@@ -234,7 +235,8 @@ def drop(lake: str, corpus: str, space: str, storage: Storage = Storage(), *, wa
         reader = LakeReader.open(lake, storage)
         unused: tuple[str, ...] = ()
         entry = reader.catalog.corpora[corpus]
-        tables = list(layout.tables(corpus, space))
+        groups = (layout.groups(corpus, space, kind) for kind in GroupKind)
+        tables = [*layout.tables(corpus, space), *groups]
         if space == entry.live:
             raise UsageError(f"space {space} is the live one of corpus '{corpus}': promote another one first")
         if space not in entry.spaces and not any(find(storage, uri) for uri in tables):

@@ -23,8 +23,9 @@ _QUARANTINE = (
 def query(reader: LakeReader, statement: str) -> pa.Table:
     """The result of one statement.
 
-    Views: each corpus' live space under the corpus' name, each space as `<corpus>__<space>`, and `assets`,
-    `quarantine` and `runs` over all corpora. Lance scans get the statement's columns and filters pushed down.
+    Views: each corpus' live space under the corpus' name, each space as `<corpus>__<space>`, the live space's groups,
+    when it has some, as `<corpus>__duplicates` and `<corpus>__clusters`, and `assets`, `quarantine` and `runs` over
+    all corpora. Lance scans get the statement's columns and filters pushed down.
     Nothing that a statement does can change the lake, or read or write any file but those of the views.
 
     Raises:
@@ -72,6 +73,7 @@ class _Views:
         corpora = self._reader.catalog.corpora
         for name, corpus in corpora.items():
             self._spaces(name, corpus)
+            self._groups(name, corpus)
         if self._wants("assets", "quarantine", *(f"{name}__assets" for name in corpora)):
             self._assets()
         if self._wants("runs"):
@@ -84,6 +86,7 @@ class _Views:
         known = {"assets", "quarantine", "runs"}
         for name, corpus in self._reader.catalog.corpora.items():
             known |= {name, f"{name}__assets", *(f"{name}__{space}" for space in corpus.spaces)}
+            known |= {f"{name}__{kind}" for kind in corpus.now.groups}
         return known
 
     def _spaces(self, name: str, corpus: Corpus) -> None:
@@ -93,6 +96,11 @@ class _Views:
                 self._connection.register(table, self._reader.segments(name, space))
                 if live:
                     self._connection.execute(f"CREATE VIEW {_quoted(name)} AS FROM {_quoted(table)}")
+
+    def _groups(self, name: str, corpus: Corpus) -> None:
+        for kind in corpus.now.groups:
+            if self._wants(f"{name}__{kind}"):
+                self._connection.register(f"{name}__{kind}", self._reader.groups(name, kind))
 
     def _assets(self) -> None:
         parts = []

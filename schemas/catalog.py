@@ -15,6 +15,7 @@ from pydantic import Field
 
 from schemas.card import Frozen
 from schemas.errors import LakeError, UsageError
+from schemas.groups import GroupKind
 from schemas.space import IndexKind
 
 _CORPUS_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -76,10 +77,11 @@ class Finder(Frozen):
 
 
 class Versions(Frozen):
-    """The versions that readers see of a space's two tables: its segments, and what became of each asset in it."""
+    """The versions that readers see of a space's tables: its segments, what became of each asset in it, its groups."""
 
     version: int
     assets_version: int
+    groups: dict[GroupKind, int] = Field(default_factory=dict)
 
 
 class SpaceState(Versions):
@@ -140,7 +142,7 @@ class Corpus(Frozen):
     def versions(self) -> dict[str, Versions]:
         """Of every space."""
         return {
-            name: Versions(version=state.version, assets_version=state.assets_version)
+            name: Versions(version=state.version, assets_version=state.assets_version, groups=state.groups)
             for name, state in self.spaces.items()
         }
 
@@ -239,7 +241,8 @@ class _OfTables(Frozen):
 
     def basis(self, corpus: Corpus | None) -> object:
         """What the change was made for; if that has moved, another writer was first."""
-        return corpus and ({name: state.base for name, state in corpus.spaces.items()}, corpus.prepared)
+        bases = corpus and {name: (state.base, state.groups) for name, state in corpus.spaces.items()}
+        return corpus and (bases, corpus.prepared)
 
     def apply(self, old: Corpus | None, number: int) -> Corpus:
         """The corpus after entry `number`."""
@@ -261,6 +264,30 @@ class Erased(_OfTables):
     kind: Literal["erased"] = "erased"
     assets: int
     segments: int
+
+
+class Grouped(Frozen):
+    """Segments of a space were grouped; the table takes the place of an earlier one of its kind."""
+
+    kind: Literal["grouped"] = "grouped"
+    corpus: str
+    space: str
+    group: GroupKind
+    version: int
+    at: datetime
+
+    def basis(self, corpus: Corpus | None) -> object:
+        """What the change was made for; if that has moved, another writer was first."""
+        state = corpus.spaces.get(self.space) if corpus else None
+        return state and (state.base, state.groups)
+
+    def apply(self, old: Corpus | None, number: int) -> Corpus:
+        """The corpus after entry `number`."""
+        known = _there(old, self.corpus)
+        if (state := known.spaces.get(self.space)) is None:
+            raise LakeError(f"corpus '{self.corpus}' has no space '{self.space}'")
+        groups = {**state.groups, self.group: self.version}
+        return known.with_spaces({self.space: state.model_copy(update={"groups": groups})})
 
 
 class _OfAlias(Frozen):
@@ -370,7 +397,17 @@ def _there(old: Corpus | None, name: str) -> Corpus:
 
 
 Change = Annotated[
-    Opened | Published | Resized | Maintained | Erased | Promoted | RolledBack | Dropped | Compared | Indexed,
+    Opened
+    | Published
+    | Resized
+    | Maintained
+    | Erased
+    | Grouped
+    | Promoted
+    | RolledBack
+    | Dropped
+    | Compared
+    | Indexed,
     Field(discriminator="kind"),
 ]
 """The closed union of what can happen to a lake; each knows the corpus after it."""

@@ -176,6 +176,39 @@ MEDIA = pa.schema(
 )
 """A corpus' prepared media, one table for each recipe: the `kept` rows of `PREPARED`, without what a model made."""
 
+DUPLICATES = pa.schema(
+    [
+        pa.field("group_id", pa.string(), nullable=False),
+        pa.field("segment_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("ordinal", pa.int32(), nullable=False),
+        pa.field("modality", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("exact", pa.bool_(), nullable=False),
+        pa.field("is_representative", pa.bool_(), nullable=False),
+        pa.field("group_rows", pa.int32(), nullable=False),
+    ]
+)
+"""Segments of a space that have near-duplicates, a row each; `uri` and `segment_id` together name a row of the space.
+`group_id` is the segment id of the group's representative, `score` the cosine with it, `exact` whether the content and
+the place in it are the same."""
+
+CLUSTERS = pa.schema(
+    [
+        pa.field("cluster", pa.int32(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("segment_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("ordinal", pa.int32(), nullable=False),
+        pa.field("modality", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("is_representative", pa.bool_(), nullable=False),
+    ]
+)
+"""Every segment of a space that has a vector, with its cluster: 0 is the largest. `score` is the cosine with the
+cluster's centre, the representative the segment that is nearest to it, `label` the words that tell its texts from
+others'."""
+
 RESERVED = frozenset({*(f.name for f in SEGMENT), *PREPARED.names, *LISTING.names, *ASSETS.names, "metadata"})
 
 

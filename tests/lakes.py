@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from operators.embed import widths
@@ -25,9 +27,17 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def make_lake(
-    lake: str, texts: dict[str, str], corpus: str = "demo", model_id: str = SPEC.card.model_id
+    lake: str,
+    texts: Mapping[str, str | None],
+    corpus: str = "demo",
+    model_id: str = SPEC.card.model_id,
+    vectors: npt.NDArray[np.float32] | None = None,
+    ids: dict[str, str] | None = None,
 ) -> Space:
-    """A corpus of one text segment for each URI, published by run `r1`; the URI `bad` is quarantined."""
+    """A corpus of one text segment for each URI, published by run `r1`; the URI `bad` is quarantined.
+
+    `vectors` [texts, width] are the model's when None, and a segment's id is its URI where `ids` has none.
+    """
     layout, storage = Layout(lake), Storage()
     space = Space(card=SPEC.card.model_copy(update={"model_id": model_id}), recipe=Recipe())
     segments = Table(layout.space(corpus, space.id), storage)
@@ -37,7 +47,7 @@ def make_lake(
     state = log.append(log.read(), Opened(corpus=corpus, space=space.id, space_version=opened[0],
                                           assets_version=opened[1], at=NOW))  # fmt: skip
     versions = (
-        segments.commit("r1", opened[0], segments.stage(_segments(space, texts)), []),
+        segments.commit("r1", opened[0], segments.stage(_segments(space, texts, vectors, ids or {})), []),
         assets.commit("r1", opened[1], assets.stage(_assets(texts)), []),
     )
     log.append(state, Published(corpus=corpus, space=space.id, space_version=versions[0],
@@ -45,12 +55,18 @@ def make_lake(
     return space
 
 
-def _segments(space: Space, texts: dict[str, str]) -> pa.Table:
-    vectors = HashEngine().embed([(Part(PartKind.TEXT, text=text),) for text in texts.values()])
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+def _segments(
+    space: Space,
+    texts: Mapping[str, str | None],
+    vectors: npt.NDArray[np.float32] | None,
+    ids: dict[str, str],
+) -> pa.Table:
+    if vectors is None:
+        vectors = HashEngine().embed([(Part(PartKind.TEXT, text=text),) for text in texts.values()])
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = [
-        {"segment_id": uri, "uri": uri, "modality": "text", "ordinal": 0, "text": text, "tokens": 1, "char_start": 0,
-         "char_end": len(text), "run_id": "r1"}
+        {"segment_id": ids.get(uri, uri), "uri": uri, "modality": "text", "ordinal": 0, "text": text, "tokens": 1,
+         "char_start": 0, "char_end": len(text or ""), "run_id": "r1"}
         for uri, text in texts.items()
     ]  # fmt: skip
     schema = space_schema(space)
@@ -64,7 +80,7 @@ def _segments(space: Space, texts: dict[str, str]) -> pa.Table:
     return pa.table({f.name: made.get(f.name, _column(rows, f)) for f in schema}, schema=schema)
 
 
-def _assets(texts: dict[str, str]) -> pa.Table:
+def _assets(texts: Mapping[str, str | None]) -> pa.Table:
     rows: list[dict[str, Any]] = [
         {
             "uri": uri,

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from operators.storage import join
 from schemas.catalog import Corpus, Versions
+from schemas.groups import GroupKind
 from schemas.recipe import Recipe
 
 
@@ -56,12 +57,22 @@ class Layout:
         """The Lance table of what was decoded by a recipe; `name` as `prepared_name` makes it."""
         return join(self.of_prepared(corpus), f"{name}.lance")
 
+    def of_groups(self, corpus: str) -> str:
+        """The folder of the tables of groups."""
+        return join(self.lake, corpus, "groups")
+
+    def groups(self, corpus: str, space: str, kind: GroupKind) -> str:
+        """The Lance table of one kind of groups of a space."""
+        return join(self.of_groups(corpus), f"{space}-{kind}.lance")
+
     def pinned(self, corpus: str, entry: Corpus) -> dict[str, int]:
         """Each table of a corpus that the catalog knows, with the version that readers see."""
         found = {}
         for space, state in entry.spaces.items():
             found[self.assets(corpus, space)] = state.assets_version
             found[self.space(corpus, space)] = state.version
+            for kind, version in state.groups.items():
+                found[self.groups(corpus, space, kind)] = version
         for name, version in entry.prepared.items():
             found[self.prepared(corpus, name)] = version
         return found
@@ -74,9 +85,11 @@ class Layout:
         """The versions of each space, when each table has these."""
         return {
             space: Versions(
-                version=tables[self.space(corpus, space)], assets_version=tables[self.assets(corpus, space)]
+                version=tables[self.space(corpus, space)],
+                assets_version=tables[self.assets(corpus, space)],
+                groups={kind: tables[self.groups(corpus, space, kind)] for kind in state.groups},
             )
-            for space in entry.spaces
+            for space, state in entry.spaces.items()
         }
 
     def runs(self, corpus: str) -> str:

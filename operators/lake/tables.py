@@ -72,6 +72,13 @@ class Table:
         written = write_fragments(rows, self.uri, mode="append", storage_options=self.options)
         return [json.dumps(fragment.to_json()) for fragment in written]
 
+    def overwrite(self, rows: pa.RecordBatchReader) -> int:
+        """The next version, which holds `rows` alone, with their schema and its metadata."""
+        written = lance.write_dataset(
+            rows, self.uri, mode="overwrite", enable_stable_row_ids=True, storage_options=self.options
+        )
+        return int(written.version)
+
     def staged_rows(self, fragment: str) -> pa.Table:
         """The rows of a staged, uncommitted fragment."""
         files = FragmentMetadata.from_json(fragment).files

@@ -197,6 +197,7 @@ def die_before(patch: pytest.MonkeyPatch, step: int, batch: int = 10) -> None:
     patch.setattr(Storage, "put_if_absent", counted(Storage.put_if_absent))
     patch.setattr(lake_files, "_delete", counted(lake_files._delete))
     patch.setattr(Table, "replace", counted(Table.replace))
+    patch.setattr(Table, "overwrite", counted(Table.overwrite))
     patch.setattr(Table, "tag_live", counted(Table.tag_live))
     patch.setattr(erasure, "rewrite", counted(erasure.rewrite))
     patch.setattr(lake_files, "_BATCH", batch)
