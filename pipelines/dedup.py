@@ -48,9 +48,10 @@ class DuplicateGroup(Frozen):
 class Duplicates(Frozen):
     """What was found and published.
 
-    `rows` were looked at, `grouped_rows` are in `groups` groups, and `redundant_rows` of them could go: all but the
-    representatives; `exact_rows` of these have the representative's content. `redundant_assets` are those of which
-    every segment could go, `redundant_bytes` their sizes at their source.
+    How is said as in `schemas.groups.Deduplication`. `grouped_rows` of the rows are in `groups` groups;
+    `redundant_rows` of those could go, all but the representatives, and `exact_rows` of these have the
+    representative's content. `redundant_assets` are those of which every segment could go, `redundant_bytes` their
+    sizes at their source.
     """
 
     lake: str
@@ -61,7 +62,9 @@ class Duplicates(Frozen):
     modality: Modality | None
     threshold: float
     exhaustive: bool
+    cells: int
     recall: float | None
+    seed: int
     rows: int
     groups: int
     grouped_rows: int
@@ -255,7 +258,6 @@ def _report(
     return Duplicates(
         lake=reader.layout.lake,
         corpus=rows.corpus,
-        rows=len(rows),
         groups=representatives.height,
         grouped_rows=groups.height,
         redundant_rows=redundant.height,
@@ -264,7 +266,7 @@ def _report(
         redundant_bytes=int(whole["size"].sum() or 0),
         largest=tuple(_group(rows, groups, key) for key in representatives["group_id"][:_SHOWN]),
         catalog_entry=entry,
-        **made.model_dump(include=set(Deduplication.model_fields) & set(Duplicates.model_fields) - {"rows"}),
+        **made.model_dump(exclude={"kind"}),
     )
 
 

@@ -69,7 +69,7 @@ class SpaceRows:
     table: lance.LanceDataset
     frame: pl.DataFrame
     places: npt.NDArray[np.int64]
-    """Of each row as the table is read, its place in `frame`: int64 `[rows]`."""
+    """Places in `frame` in the order of the table: int64 `[rows]`."""
     predicate: str
 
     @classmethod
@@ -92,26 +92,26 @@ class SpaceRows:
         if request.modality:
             predicate += f" AND modality = '{request.modality.value}'"
         found = table.scanner(columns=[*_ORDER, "modality", _OFFSET], filter=predicate).to_table()
-        frame = pl.DataFrame(pl.from_arrow(found)).with_row_index("read").sort(_ORDER)
+        frame = pl.DataFrame(pl.from_arrow(found)).sort(_ORDER)
         if not frame.height:
             kind = f"{request.modality} " if request.modality else ""
             raise UsageError(f"space {space} of corpus '{corpus}' has no {kind}segments with vectors")
-        places = np.empty(frame.height, np.int64)
-        places[frame["read"].to_numpy()] = np.arange(frame.height)
+        places = np.argsort(frame[_OFFSET].to_numpy())
         version = entry.spaces[space].version
-        return cls(corpus, space, version, width, table, frame.drop("read"), places, predicate)
+        return cls(corpus, space, version, width, table, frame, places, predicate)
 
     def __len__(self) -> int:
         return self.frame.height
 
     def batches(self) -> Iterator[tuple[npt.NDArray[np.int64], Matrix]]:
-        """Every row once, as the table is read: places in `frame` `[n]`, and unit vectors `[n, width]`."""
-        column, start = embedding_column(self.width), 0
-        scanner = self.table.scanner(columns=[column], filter=self.predicate, batch_size=_ROWS)
+        """Every row once, as it comes: places in `frame` `[n]`, and unit vectors `[n, width]`."""
+        column, offsets = embedding_column(self.width), self.frame[_OFFSET].to_numpy()[self.places]
+        scanner = self.table.scanner(
+            columns=[column, _OFFSET], filter=self.predicate, batch_size=_ROWS, scan_in_order=False
+        )
         for batch in scanner.to_batches():
-            places = self.places[start : start + batch.num_rows]
-            yield places, unit(matrix(pa.chunked_array([batch[column]]), self.width))
-            start += batch.num_rows
+            vectors = unit(matrix(pa.chunked_array([batch[column]]), self.width))
+            yield self.places[np.searchsorted(offsets, batch[_OFFSET].to_numpy())], vectors
 
     def vectors(self, places: npt.NDArray[np.int64]) -> Matrix:
         """Unit vectors `[n, width]` of some rows."""

@@ -31,7 +31,7 @@ from schemas.card import Modality
 from schemas.catalog import Backfill, Catalog, Grouped
 from schemas.errors import ConflictError, LakeError, UsageError
 from schemas.groups import Clustering, Deduplication, GroupKind, of
-from tests.lakes import make_lake
+from tests.lakes import NOW, make_lake
 from tests.models.hashed import DIM, HashSpec
 from tests.pipelines.wear import CORPUS, SPACE, Killed, Worn, die_before, texts
 
@@ -123,21 +123,24 @@ def test_segments_of_the_same_content_are_duplicates_whatever_their_number(tmp_p
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1))
-def test_neither_the_order_of_rows_nor_the_seed_changes_the_duplicates(
+def test_the_order_of_rows_changes_no_group_and_the_seed_no_duplicate(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
     base = random.standard_normal((12, DIM))
     noisy = np.repeat(base, 3, axis=0) + 0.02 * random.standard_normal((36, DIM))
     names = [f"{n // 3}-{n % 3}" for n in range(36)]
-    answers = []
+    answers, clusters = [], []
     for number in range(2):
         order = random.permutation(36)
         lake = str(tmp_path_factory.mktemp("lake"))
         make_lake(lake, {names[n]: "x" for n in order}, vectors=noisy[order].astype(np.float32))
         dedup(lake, Request(seed=number), 0.9)
         answers.append(rows(lake, DUPLICATES, "demo").drop("score").rows())
+        cluster(lake, Request(seed=seed), 5)
+        clusters.append(rows(lake, CLUSTERS, "demo").select("uri", "cluster").sort("uri").rows())
     assert answers[0] == answers[1]
+    assert clusters[0] == clusters[1], "the order alone"
     assert {row[0] for row in answers[0]} == {f"{n}-0" for n in range(12)}
     assert all(row[0].split("-")[0] == row[1].split("-")[0] for row in answers[0])
 
@@ -301,6 +304,27 @@ def test_a_run_that_died_before_it_published_changed_nothing_and_its_table_is_co
     assert LakeReader.open(lake).corpus(CORPUS)[1].now.groups == state
     maintain(lake, CORPUS, days=0)
     assert rows(lake, DUPLICATES).height == 4
+
+
+def test_groups_stay_as_they_were_made_when_a_night_changes_the_rows(lake: str) -> None:
+    made = Worn(lake)
+    dedup(lake, Request(), 0.9)
+    made.night(texts(*"abcd"))
+    reader = LakeReader.open(lake)
+    told = of(reader.groups(CORPUS, DUPLICATES).schema)
+    assert told.space_version < reader.catalog.corpora[CORPUS].now.version
+    assert set(rows(lake, DUPLICATES)["uri"]) == {"s/a.txt", COPY}
+    assert dedup(lake, Request(), 0.9).groups == 0
+
+
+def test_groups_of_a_space_that_moved_meanwhile_are_not_published(lake: str) -> None:
+    log = CatalogLog(Layout(lake), Storage())
+    base = log.read()
+    change = Grouped(corpus=CORPUS, space=SPACE.id, group=CLUSTERS, version=1, at=NOW)
+    Worn(lake).night(texts(*"ab"))
+    with pytest.raises(ConflictError, match="nothing of this one was published"):
+        log.append(base, change)
+    assert log.read().corpora[CORPUS].now.groups == {}
 
 
 def test_groups_belong_to_their_space_and_go_with_it(lake: str) -> None:
