@@ -1,0 +1,84 @@
+"""Sets of Lance's stable row ids: a row keeps its id through compaction, and a changed row gets another one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import lance
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.ipc as ipc
+from lance.fragment import LanceFragment
+
+ROW_ID = "_rowid"
+Ids = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+_COLUMN = "delta"
+_ZSTD = ipc.IpcWriteOptions(compression="zstd")
+
+
+class RowIdSet:
+    """A growing set of row ids, one byte for each id up to the largest: ids are given out densely, from 0."""
+
+    def __init__(self) -> None:
+        self._mask: Mask = np.zeros(0, bool)
+
+    def add(self, ids: Ids) -> None:
+        """Put ids into the set."""
+        if len(ids) == 0:
+            return
+        most = int(ids.max()) + 1
+        if most > len(self._mask):
+            grown = np.zeros(max(most, 2 * len(self._mask)), bool)
+            grown[: len(self._mask)] = self._mask
+            self._mask = grown
+        self._mask[ids] = True
+
+    def has(self, ids: Ids) -> Mask:
+        """Which of `ids` [n] are in the set, bool `[n]`."""
+        if len(self._mask) == 0:
+            return np.zeros(len(ids), bool)
+        last = np.uint64(len(self._mask) - 1)
+        return np.asarray(self._mask[np.minimum(ids, last)] & (ids <= last))
+
+
+def fragment_ids(fragment: LanceFragment) -> Ids:
+    """The ids of a fragment's rows, in their order, without those of deleted rows; no column is read."""
+    batches = fragment.scanner(columns=[], with_row_id=True).to_batches()
+    return np.concatenate([np.empty(0, np.uint64), *(batch.column(ROW_ID).to_numpy() for batch in batches)])
+
+
+def rows_of(
+    table: lance.LanceDataset, columns: list[str], fragments: list[LanceFragment], held: RowIdSet, rows: int
+) -> Iterator[tuple[Ids, pa.RecordBatch]]:
+    """The rows of these fragments that are not in `held`, with their ids, so many at a time."""
+    for fragment in fragments:
+        scanner = fragment.scanner(columns=columns, with_row_id=True, batch_size=rows)
+        for batch in scanner.to_batches():
+            ids = batch.column(ROW_ID).to_numpy()
+            new = ~held.has(ids)
+            if new.any():
+                wanted = batch.drop_columns([ROW_ID])
+                yield ids[new], wanted if new.all() else wanted.filter(pa.array(new))
+
+
+def packed(ids: Ids) -> bytes:
+    """Ids in their order, as the compressed steps between them: those of a whole fragment take next to nothing."""
+    steps = np.diff(ids.astype(np.int64), prepend=np.int64(0))
+    out = io.BytesIO()
+    table = pa.table({_COLUMN: pa.array(steps, pa.int64())})
+    with ipc.new_file(out, table.schema, options=_ZSTD) as file:
+        file.write_table(table)
+    return out.getvalue()
+
+
+def unpacked(body: bytes) -> Ids:
+    """What `packed` packed.
+
+    Raises:
+        pa.ArrowInvalid: it is something else.
+    """
+    steps = ipc.open_file(pa.BufferReader(body)).read_all()[_COLUMN].to_numpy()
+    return np.cumsum(steps, dtype=np.int64).astype(np.uint64)
