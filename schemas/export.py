@@ -71,6 +71,13 @@ class Source(Frozen):
     version: int
 
 
+class Stamp(Frozen):
+    """What a collection of a vector database says of itself."""
+
+    spec: ExportSpec
+    source: Source
+
+
 class ExportedFile(Frozen):
     """One Parquet file of an export; `path` is below the target."""
 

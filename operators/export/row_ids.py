@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import lance
 import numpy as np
@@ -16,6 +17,7 @@ ROW_ID = "_rowid"
 Ids = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 _COLUMN = "delta"
+_ROWS = 1024
 _ZSTD = ipc.IpcWriteOptions(compression="zstd")
 
 
@@ -50,12 +52,33 @@ def fragment_ids(fragment: LanceFragment) -> Ids:
     return np.concatenate([np.empty(0, np.uint64), *(batch.column(ROW_ID).to_numpy() for batch in batches)])
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a table has beyond a set: `added` rows of `fragments`; `now` are the ids of all of its rows."""
+
+    now: RowIdSet
+    fragments: list[LanceFragment]
+    added: int
+
+
+def difference(table: lance.LanceDataset, held: RowIdSet) -> Difference:
+    """What a table has that is not in `held`, by its row ids alone."""
+    now, fragments, added = RowIdSet(), [], 0
+    for fragment in table.get_fragments():
+        ids = fragment_ids(fragment)
+        now.add(ids)
+        if new := int((~held.has(ids)).sum()):
+            fragments.append(fragment)
+            added += new
+    return Difference(now, fragments, added)
+
+
 def rows_of(
-    table: lance.LanceDataset, columns: list[str], fragments: list[LanceFragment], held: RowIdSet, rows: int
+    fragments: Iterable[LanceFragment], columns: list[str], held: RowIdSet
 ) -> Iterator[tuple[Ids, pa.RecordBatch]]:
-    """The rows of these fragments that are not in `held`, with their ids, so many at a time."""
+    """The rows of these fragments that are not in `held`, with their ids, some at a time."""
     for fragment in fragments:
-        scanner = fragment.scanner(columns=columns, with_row_id=True, batch_size=rows)
+        scanner = fragment.scanner(columns=columns, with_row_id=True, batch_size=_ROWS)
         for batch in scanner.to_batches():
             ids = batch.column(ROW_ID).to_numpy()
             new = ~held.has(ids)

@@ -16,10 +16,9 @@ from urllib.parse import quote
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
-from lance.fragment import LanceFragment
 
 from operators.export.parquet import FILE_BYTES, PartWriter, Written
-from operators.export.row_ids import Ids, RowIdSet, fragment_ids, rows_of
+from operators.export.row_ids import Difference, Ids, RowIdSet, difference, rows_of
 from operators.export.target import Target
 from operators.export.vectors import exported
 from operators.storage import Storage, explained, is_within, normalize
@@ -104,14 +103,12 @@ class _Plan:
     kept: list[ExportedFile] = field(default_factory=list)
     touched: list[ExportedFile] = field(default_factory=list)
     held: RowIdSet = field(default_factory=RowIdSet)
-    now: RowIdSet = field(default_factory=RowIdSet)
-    fragments: list[LanceFragment] = field(default_factory=list)
-    added: int = 0
+    lacking: Difference = field(default_factory=lambda: Difference(RowIdSet(), [], 0))
     removed: int = 0
 
     @property
     def empty(self) -> bool:
-        return not (self.touched or self.added)
+        return not (self.touched or self.lacking.added)
 
 
 class _Export:
@@ -190,14 +187,9 @@ class _Export:
         held = self.before.files if self.anew is None else ()
         for _, ids in self.target.ids(held):
             plan.held.add(ids)
-        for fragment in self.table.get_fragments():
-            ids = fragment_ids(fragment)
-            plan.now.add(ids)
-            if new := int((~plan.held.has(ids)).sum()):
-                plan.added += new
-                plan.fragments.append(fragment)
+        plan.lacking = difference(self.table, plan.held)
         for file, ids in self.target.ids(held):
-            left = int(plan.now.has(ids).sum())
+            left = int(plan.lacking.now.has(ids).sum())
             plan.removed += len(ids) - left
             if left == len(ids):
                 plan.kept.append(file)
@@ -237,7 +229,7 @@ class _Export:
         for file, ids in self.target.ids(plan.touched):
             yield from ((_folder(file.path), *part) for part in self._left(plan, file, ids))
         columns = [name for name in self.table.schema.names if name in self.schema.names]
-        for ids, rows in rows_of(self.table, columns, plan.fragments, plan.held, _ROWS):
+        for ids, rows in rows_of(plan.lacking.fragments, columns, plan.held):
             made = exported(rows, self.schema, self.spec)
             if self.spec.partition is None:
                 yield "", ids, made
@@ -250,14 +242,14 @@ class _Export:
 
     def _left(self, plan: _Plan, file: ExportedFile, ids: Ids) -> Iterator[tuple[Ids, pa.RecordBatch]]:
         """What is left of a file that lost rows, as it was written."""
-        if not plan.now.has(ids).any():
+        if not plan.lacking.now.has(ids).any():
             return
         start = 0
         with self.target.reader(file) as opened:
             for batch in opened.iter_batches(_ROWS):
                 mine = ids[start : start + batch.num_rows]
                 start += batch.num_rows
-                left = plan.now.has(mine)
+                left = plan.lacking.now.has(mine)
                 yield mine[left], batch.filter(pa.array(left))
 
     def _record(self, source: Source, files: Sequence[ExportedFile]) -> ExportManifest:
@@ -281,7 +273,7 @@ class _Export:
             version=source.version,
             number=after.number,
             rows=sum(file.rows for file in after.files),
-            rows_added=plan.added,
+            rows_added=plan.lacking.added,
             rows_removed=plan.removed,
             files=len(after.files),
             files_written=len(written),

@@ -300,6 +300,8 @@ SURFACE = {
               "--recipe", "--since", "--vectors", "--wait-minutes"],
     "evaluate": ["--baselines", "--data", "--json", "--model", "--out", "--queries", "--seed", "--sets", "--speed",
                  "--threads"],
+    "export": ["--corpus", "--dtype", "--format", "--full", "--json", "--lake", "--partition", "--space", "--to",
+               "--width"],
     "forget": ["--allow-again", "--corpus", "--json", "--lake", "--wait-minutes", "--where", "--yes"],
     "gc": ["--corpus", "--days", "--dry-run", "--json", "--lake", "--wait-minutes"],
     "maintain": ["--corpus", "--days", "--json", "--lake", "--wait-minutes"],
