@@ -4,6 +4,7 @@ from jobs.app import app
 from jobs.commands import (
     backfill,
     compare,
+    connect,
     embed,
     evaluate,
     export,
@@ -27,6 +28,7 @@ __all__ = [
     "app",
     "backfill",
     "compare",
+    "connect",
     "embed",
     "evaluate",
     "export",

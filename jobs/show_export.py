@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -48,4 +49,15 @@ def show_push(done: Pushed, as_json: bool) -> None:
             f"{one.rows} rows of version {done.version}, {one.rows_added} added, {one.rows_removed} removed"
         )
         console.print(Text(f"{one.collection} in {plain(done.target)}: {rows}{why}"), soft_wrap=True)
+    return None
+
+
+def show_lines(found: dict[str, str], as_json: bool) -> None:
+    """Lines to type, as they are; a comment before each tool's when there are several."""
+    if as_json:
+        return print(json.dumps(found))
+    for tool, text in found.items():
+        if len(found) > 1:
+            print(f"# {tool}")
+        print(text)
     return None

@@ -30,6 +30,19 @@ class DType(StrEnum):
     INT8 = "int8"
 
 
+class Tool(StrEnum):
+    """What can read a lake, an export, or both."""
+
+    DUCKDB = "duckdb"
+    POLARS = "polars"
+    PANDAS = "pandas"
+    PYARROW = "pyarrow"
+    LANCEDB = "lancedb"
+    DATAFUSION = "datafusion"
+    SPARK = "spark"
+    BIGQUERY = "bigquery"
+
+
 VALUE_TYPES = {DType.FLOAT32: pa.float32(), DType.FLOAT16: pa.float16(), DType.INT8: pa.int8()}
 
 

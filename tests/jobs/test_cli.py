@@ -295,6 +295,7 @@ SURFACE = {
                  "--wait-minutes", "--where"],
     "compare": ["--corpus", "--golden", "--json", "--lake", "--new-model", "--old-model", "--out", "--sample",
                 "--seed"],
+    "connect": ["--corpus", "--export", "--json", "--lake", "--pin", "--space", "--tool"],
     "embed": ["--allow", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--exclude", "--full", "--include",
               "--json", "--keep-prepared", "--lake", "--max-assets", "--max-deleted", "--model", "--ray-address",
               "--recipe", "--since", "--vectors", "--wait-minutes"],
