@@ -119,7 +119,8 @@ def written(place: LancePlace | ParquetPlace, tool: Tool | None) -> dict[str, st
 
 def _from_lance(imports: str, body: str) -> Callable[[LancePlace], str]:
     def made(place: LancePlace) -> str:
-        return f"{imports}import lance\n\nsegments = {place.opened}\n{body.format(column=embedding_column(place.width))}"
+        asked = body.format(column=embedding_column(place.width))
+        return f"{imports}import lance\n\nsegments = {place.opened}\n{asked}"
 
     return made
 
@@ -137,7 +138,7 @@ def _lancedb(place: LancePlace) -> str:
 
 def _duckdb(place: ParquetPlace) -> str:
     column = embedding_column(place.width)
-    select = f"SELECT uri, text, {column}::FLOAT[{place.width}] AS {column} FROM {{}} LIMIT 5"
+    select = f"SELECT uri, text, {column}::FLOAT[{place.width}] AS {column} FROM {{}} LIMIT 5"  # noqa: S608 - printed
     if place.on_s3:
         return f"import duckdb\n{_dataset(place)}print(duckdb.sql({select.format('segments')!r}))\n"
     files = f"read_parquet({_sql(join(place.uri, '**/*.parquet'))})"
@@ -210,7 +211,8 @@ def _dataset(place: ParquetPlace) -> str:
     uri = join(place.uri, "_metadata")
     if not place.on_s3:
         return f"import pyarrow.dataset as ds\n\nsegments = ds.parquet_dataset({uri!r})\n"
-    return f"import pyarrow.dataset as ds\n{place.filesystem}segments = ds.parquet_dataset({uri[5:]!r}, filesystem=fs)\n"
+    opened = f"ds.parquet_dataset({uri[5:]!r}, filesystem=fs)"
+    return f"import pyarrow.dataset as ds\n{place.filesystem}segments = {opened}\n"
 
 
 def _lance_options(storage: Storage, uri: str) -> dict[str, str]:

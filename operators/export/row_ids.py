@@ -10,15 +10,13 @@ import lance
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
 from lance.fragment import LanceFragment
 
 ROW_ID = "_rowid"
 Ids = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
-_COLUMN = "delta"
 _ROWS = 1024
-_ZSTD = ipc.IpcWriteOptions(compression="zstd")
 
 
 class RowIdSet:
@@ -88,12 +86,15 @@ def rows_of(
 
 
 def packed(ids: Ids) -> bytes:
-    """Ids in their order, as the compressed steps between them: those of a whole fragment take next to nothing."""
-    steps = np.diff(ids.astype(np.int64), prepend=np.int64(0))
+    """Ids in their order, as a Parquet file of the steps between them: those of a fragment take next to nothing."""
     out = io.BytesIO()
-    table = pa.table({_COLUMN: pa.array(steps, pa.int64())})
-    with ipc.new_file(out, table.schema, options=_ZSTD) as file:
-        file.write_table(table)
+    pq.write_table(
+        pa.table({ROW_ID: pa.array(ids, pa.uint64())}),
+        out,
+        compression="zstd",
+        use_dictionary=False,
+        column_encoding="DELTA_BINARY_PACKED",
+    )
     return out.getvalue()
 
 
@@ -103,5 +104,4 @@ def unpacked(body: bytes) -> Ids:
     Raises:
         pa.ArrowInvalid: it is something else.
     """
-    steps = ipc.open_file(pa.BufferReader(body)).read_all()[_COLUMN].to_numpy()
-    return np.cumsum(steps, dtype=np.int64).astype(np.uint64)
+    return np.asarray(pq.read_table(pa.BufferReader(body))[ROW_ID].to_numpy(), np.uint64)

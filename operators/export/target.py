@@ -73,7 +73,7 @@ class Target:
         """
         body = manifest.model_dump_json().encode()
         if not self.storage.put_if_absent(self._manifest_uri(manifest.number), body):
-            raise ConflictError(f"another export to {self.uri} ended first; run it again")
+            raise self._overtaken()
 
     def strays(self, manifest: ExportManifest) -> list[str]:
         """Files of exports that are not the manifest's: an export died, or is about to end."""
@@ -101,11 +101,18 @@ class Target:
         return [path for file in files for path in (file.path, self._ids_path(file.path))]
 
     def commit(self, written: Sequence[Written]) -> None:
-        """Make files visible, their ids first."""
+        """Make files visible, their ids first.
+
+        Raises:
+            ConflictError: another export ended first and has taken them for leftovers.
+        """
         for one in written:
             self.storage.put(join(self.uri, self._ids_path(one.file.path)), packed(one.ids))
         for one in written:
-            one.staged.commit()
+            try:
+                one.staged.commit()
+            except FileNotFoundError as error:
+                raise self._overtaken() from error
 
     def ids(self, files: Sequence[ExportedFile]) -> Iterator[tuple[ExportedFile, Ids]]:
         """Each file with the row ids of its rows, in their order.
@@ -139,6 +146,9 @@ class Target:
             footer = opened.metadata
         footer.set_file_path(file.path)
         return footer
+
+    def _overtaken(self) -> ConflictError:
+        return ConflictError(f"another export to {self.uri} ended first; run it again")
 
     def _manifests(self) -> list[int]:
         names = self.storage.names(join(self.uri, _OWN))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -9,13 +10,20 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 
+from operators.export.target import Target
 from operators.lake.files import find
 from operators.storage import Storage, join
+from pipelines.export import parquet
 from pipelines.export.parquet import Exported, check_spec, export_parquet
 from pipelines.gc import collect
 from pipelines.maintenance import maintain
 from pipelines.reader import LakeReader
+from pipelines.spaces import drop, promote
+from schemas.catalog import Backfill
+from schemas.errors import ConflictError, UsageError
 from schemas.export import DType, ExportSpec
+from schemas.space import Space
+from tests.models.hashed import HashSpec
 from tests.pipelines.wear import CORPUS, Worn, texts
 
 STORAGE = Storage()
@@ -104,4 +112,113 @@ def test_compaction_and_collected_versions_cost_nothing(worn: Worn, target: str)
     done = export(worn, target)
     assert (done.anew, done.rows_added, done.rows_removed) == (None, 2, 0)
     assert set(kept) < set(files(target))
+    assert_same(worn, target)
+
+
+def test_another_space_width_or_type_is_refused_until_full(worn: Worn, target: str) -> None:
+    export(worn, target, widths=(8,))
+    with pytest.raises(UsageError, match=r"widths 8, not 32, 16, 8.*--full"):
+        export(worn, target)
+    with pytest.raises(UsageError, match="dtype float32, not int8"):
+        export(worn, target, widths=(8,), dtype=DType.INT8)
+    with pytest.raises(UsageError, match="width 9 is not in the lake; choose of 32, 16, 8"):
+        export(worn, target, widths=(9,))
+    assert read(target).schema.names[-1] == "embedding_8"
+    done = export(worn, target, full=True, widths=(16, 8), dtype=DType.INT8)
+    assert (done.anew, done.files_removed) == ("--full", 1)
+    names = [name for name in read(target).schema.names if name.startswith("embedding")]
+    assert names == ["embedding_16", "embedding_16_scale", "embedding_8", "embedding_8_scale"]
+
+
+def test_a_promoted_space_is_refused_until_it_is_asked_for(worn: Worn, target: str) -> None:
+    export(worn, target)
+    other = replace(worn, spec=HashSpec("other"), backfill=Backfill(model="other"))
+    other.night(texts(*"abcdef"))
+    promote(worn.lake, CORPUS, other.space.id, force=True)
+    with pytest.raises(UsageError, match=f"space {worn.space.id}, not {other.space.id}"):
+        export(worn, target)
+    assert export(worn, target, space=worn.space.id).rows_added == 0
+    assert export(worn, target, full=True).rows_added == 12
+    assert Space.of(read(target).schema).id == other.space.id
+
+
+def test_a_space_that_was_made_again_is_exported_anew(worn: Worn, target: str) -> None:
+    other = replace(worn, spec=HashSpec("other"), backfill=Backfill(model="other"))
+    other.night(texts(*"abcdef"))
+    export(worn, target, space=other.space.id)
+    drop(worn.lake, CORPUS, other.space.id)
+    other.night(texts(*"abcdef", version="two"))
+    done = export(worn, target, space=other.space.id)
+    assert done.anew == f"space {other.space.id} was dropped and made again"
+    found = LakeReader.open(worn.lake).segments(CORPUS, other.space.id).to_table()
+    assert rows(read(target)) == rows(found)
+
+
+def test_a_history_that_is_gone_means_everything_and_is_said(worn: Worn, target: str) -> None:
+    export(worn, target)
+    entry = worn.log().read().number
+    worn.night(texts(*"abcdefg"))
+    fs, path = STORAGE.filesystem(worn.log().uri(entry))
+    fs.rm_file(path)
+    done = export(worn, target)
+    assert done.anew is not None
+    assert f"no longer reaches back to its entry {entry}" in done.anew
+    assert_same(worn, target)
+
+
+def test_another_lake_of_the_same_name_is_exported_anew(worn: Worn, target: str, place: str) -> None:
+    export(worn, target)
+    other = replace(worn, lake=join(place, "other"))
+    other.night(texts(*"ab", version="two"))
+    assert export(other, target).anew == "the target holds an export of another lake"
+    assert_same(other, target)
+
+
+def test_what_is_no_export_is_left_alone(worn: Worn, target: str) -> None:
+    STORAGE.put(join(target, "part-00000001-mine.parquet"), b"precious")
+    with pytest.raises(UsageError, match="is not empty and holds no export"):
+        export(worn, target, full=True)
+    assert STORAGE.read(join(target, "part-00000001-mine.parquet")) == b"precious"
+    with pytest.raises(UsageError, match="lies in the lake"):
+        export(worn, join(worn.lake, "out"))
+
+
+def test_of_two_exports_at_once_one_is_refused_and_leaves_nothing(
+    worn: Worn, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(worn, target)
+    worn.night(texts(*"bcdefg"))
+    real = Target.commit
+
+    def slow(mine: Target, written: Any) -> None:
+        monkeypatch.setattr(Target, "commit", real)
+        export(worn, target)
+        real(mine, written)
+
+    monkeypatch.setattr(Target, "commit", slow)
+    with pytest.raises(ConflictError, match="run it again"):
+        export(worn, target)
+    assert_same(worn, target)
+
+
+def test_partitions_are_folders_and_a_night_touches_only_its_own(worn: Worn, target: str) -> None:
+    export(worn, target, partition="modality")
+    assert all("/modality=text/part-" in uri for uri in files(target))
+    worn.night(texts(*"bcdefg"))
+    export(worn, target, partition="modality")
+    assert_same(worn, target)
+
+
+def test_many_small_files_become_one(worn: Worn, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_SMALL_FILES", 3)
+    names = "abcdef"
+    counts = []
+    for name in "ghijk":
+        export(worn, target)
+        counts.append(len(files(target)))
+        names += name
+        worn.night(texts(*names))
+    done = export(worn, target)
+    assert counts == [1, 2, 3, 1, 2]
+    assert (done.rows, done.rows_removed) == (22, 0)
     assert_same(worn, target)

@@ -45,7 +45,7 @@ def opened(target: str, name: str, options: Any = None) -> Iterator[Chroma]:
     if scheme(folder) == "s3":
         raise UsageError("--format chroma wants a local folder")
     try:
-        client = chromadb.PersistentClient(folder, settings=Settings(anonymized_telemetry=False))
+        client: Any = chromadb.PersistentClient(folder, settings=Settings(anonymized_telemetry=False))
         try:
             yield Chroma(client, name)
         finally:
