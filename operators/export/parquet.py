@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.export.row_ids import Ids
+from operators.export.row_ids import Ids, packed
 from operators.export.staged import StagedFile
 from operators.storage import Storage, join
 from schemas.export import ExportedFile
@@ -22,10 +22,10 @@ _ENUMERATED = ("modality", "run_id", "uri")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A finished file that nobody sees yet, the ids of its rows in their order, and its footer."""
+    """A finished file that nobody sees yet, the packed ids of its rows, and its footer."""
 
     file: ExportedFile
-    ids: Ids
+    ids: bytes
     staged: StagedFile
     footer: pq.FileMetaData
 
@@ -98,7 +98,7 @@ class PartWriter:
         footer.set_file_path(self._name())
         ids = np.concatenate(self._ids)
         file = ExportedFile(path=self._name(), rows=len(ids), bytes=staged.bytes)
-        self.written.append(Written(file, ids, staged, footer))
+        self.written.append(Written(file, packed(ids), staged, footer))
         self._ids, self._open = [], None
 
     def _name(self) -> str:

@@ -17,6 +17,8 @@ ROW_ID = "_rowid"
 Ids = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 _ROWS = 1024
+_AHEAD = 2
+_AHEAD_BYTES = 64 << 20
 
 
 class RowIdSet:
@@ -76,7 +78,13 @@ def rows_of(
 ) -> Iterator[tuple[Ids, pa.RecordBatch]]:
     """The rows of these fragments that are not in `held`, with their ids, some at a time."""
     for fragment in fragments:
-        scanner = fragment.scanner(columns=columns, with_row_id=True, batch_size=_ROWS)
+        scanner = fragment.scanner(
+            columns=columns,
+            with_row_id=True,
+            batch_size=_ROWS,
+            batch_readahead=_AHEAD,
+            io_buffer_size=_AHEAD_BYTES,  # 2 GiB unasked
+        )
         for batch in scanner.to_batches():
             ids = batch.column(ROW_ID).to_numpy()
             new = ~held.has(ids)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from operators.export.parquet import Written
-from operators.export.row_ids import Ids, packed, unpacked
+from operators.export.row_ids import Ids, unpacked
 from operators.faults import Read, StorageFault
 from operators.lake.files import delete, find
 from operators.storage import Storage, join
@@ -107,7 +107,7 @@ class Target:
             ConflictError: another export ended first and has taken them for leftovers.
         """
         for one in written:
-            self.storage.put(join(self.uri, self._ids_path(one.file.path)), packed(one.ids))
+            self.storage.put(join(self.uri, self._ids_path(one.file.path)), one.ids)
         for one in written:
             try:
                 one.staged.commit()

@@ -128,7 +128,7 @@ class _Export:
 
     def run(self) -> Exported:
         if self.target.cut_short(self.before):
-            self._finish(self.before.files, [], self.target.strays(self.before), self.before)
+            self._finish_before()
         plan = self._plan()
         source = source_of(self.reader, self.spec.corpus, self.spec.space)
         if plan.empty and self.anew is None:
@@ -155,6 +155,14 @@ class _Export:
         """What follows once an export is recorded; one that died here is finished by the next."""
         self.target.put_metadata(self.schema, kept, written)
         self.target.clean(after, gone)
+
+    def _finish_before(self) -> None:
+        """Finish an export that died; when its files are about to go, only its leftovers go."""
+        strays = self.target.strays(self.before)
+        if self.before.columns == self.columns:
+            self._finish(self.before.files, [], strays, self.before)
+        else:
+            self.target.clean(self.before, strays)
 
     def _begin(self) -> ExportManifest:
         """Mark an empty target as an export's, so that one that was cut short can be run again."""
