@@ -47,8 +47,9 @@ def export(
     """Bring a copy of a corpus outside the lake up to date: only what changed since the last time is written."""
     from jobs.show_export import show_export, show_push
     from operators.storage import Storage
-    from pipelines.export.parquet import check_spec, export_parquet
+    from pipelines.export.parquet import export_parquet
     from pipelines.export.push import push
+    from pipelines.export.spec import check_spec
     from pipelines.reader import LakeReader
     from pipelines.spaces import find_space
     from schemas.export import ExportSpec

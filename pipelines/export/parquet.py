@@ -25,7 +25,7 @@ from operators.storage import Storage, explained, is_within, normalize
 from pipelines.export.history import source_of, why_anew
 from pipelines.reader import LakeReader
 from schemas.card import Frozen
-from schemas.errors import LakeError, UsageError
+from schemas.errors import ConflictError, LakeError, UsageError
 from schemas.export import ExportedFile, ExportManifest, ExportSpec, Source, export_schema
 
 _ROWS = 1024
@@ -65,7 +65,7 @@ def export_parquet(
 
     Args:
         reader: of the lake.
-        spec: what to export, as `check_spec` returned it.
+        spec: what to export, as `pipelines.export.spec.check_spec` returned it.
         target: a folder or prefix that is empty or holds an export of the same `spec`.
         storage: how to reach it.
         full: write everything, also over an export of another `spec`.
@@ -81,19 +81,6 @@ def export_parquet(
         raise UsageError(f"{uri} lies in the lake: name a target outside of it")
     with explained(uri, LakeError):
         return _Export(reader, spec, Target(uri, storage), full, file_bytes).run()
-
-
-def check_spec(reader: LakeReader, spec: ExportSpec) -> ExportSpec:
-    """The spec with its widths ordered as the space has them; all of them when it names none.
-
-    Raises:
-        UsageError: the space lacks a width.
-    """
-    known = reader.space(spec.corpus, spec.space).widths
-    if strange := set(spec.widths) - set(known):
-        listed = ", ".join(map(str, known))
-        raise UsageError(f"width {min(strange)} is not in the lake; choose of {listed}")
-    return spec.model_copy(update={"widths": tuple(w for w in known if not spec.widths or w in spec.widths)})
 
 
 @dataclass(slots=True)
@@ -140,14 +127,24 @@ class _Export:
         with ExitStack() as stack:
             written = self._write(plan, stack)
             strays = self.target.strays(self.before)
-            mine = [one.file for one in written]
-            stack.callback(self.target.remove, self.target.with_ids(mine))
-            self.target.commit(written)
-            after = self._record(source, (*plan.kept, *mine))
+            after = self._show(source, plan.kept, written)
             stack.pop_all()
         gone = [file for file in self.before.files if file not in plan.kept]
         self._finish(plan.kept, written, [*self.target.with_ids(gone), *strays], after)
         return self._report(plan, source, written, after)
+
+    def _show(self, source: Source, kept: list[ExportedFile], written: list[Written]) -> ExportManifest:
+        """Make the files visible and record them; they stay when nobody knows whether that was recorded."""
+        mine = [one.file for one in written]
+        with ExitStack() as failed:
+            failed.callback(self.target.remove, self.target.with_ids(mine))
+            self.target.commit(written)
+            failed.pop_all()
+        try:
+            return self._record(source, (*kept, *mine))
+        except ConflictError:
+            self.target.remove(self.target.with_ids(mine))
+            raise
 
     def _finish(
         self, kept: Sequence[ExportedFile], written: list[Written], gone: list[str], after: ExportManifest

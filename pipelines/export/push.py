@@ -16,7 +16,7 @@ from operators.export.row_ids import Ids, RowIdSet, difference, rows_of
 from operators.export.vectors import exported
 from operators.storage import Storage
 from pipelines.export.history import source_of, why_anew
-from pipelines.export.parquet import check_spec
+from pipelines.export.spec import check_spec
 from pipelines.reader import LakeReader
 from schemas.card import Frozen
 from schemas.errors import UsageError

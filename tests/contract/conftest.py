@@ -8,7 +8,8 @@ import pytest
 
 from operators.storage import join
 from pipelines.connect import LancePlace, ParquetPlace, lance_place, parquet_place
-from pipelines.export.parquet import check_spec, export_parquet
+from pipelines.export.parquet import export_parquet
+from pipelines.export.spec import check_spec
 from pipelines.reader import LakeReader
 from schemas.export import DType, ExportSpec
 from tests.pipelines.wear import CORPUS, Worn, texts

@@ -14,7 +14,8 @@ from operators.export.target import Target
 from operators.lake.files import find
 from operators.storage import Storage, join
 from pipelines.export import parquet
-from pipelines.export.parquet import Exported, check_spec, export_parquet
+from pipelines.export.parquet import Exported, export_parquet
+from pipelines.export.spec import check_spec
 from pipelines.gc import collect
 from pipelines.maintenance import maintain
 from pipelines.reader import LakeReader

@@ -13,6 +13,7 @@ import pytest
 from operators.export.staged import StagedFile
 from operators.lake import files as lake_files
 from operators.storage import Storage
+from schemas.errors import LakeError
 from tests.pipelines.test_export import assert_same, export, files, lake_rows, rows
 from tests.pipelines.wear import Killed, Worn, texts
 
@@ -69,3 +70,25 @@ def test_an_export_killed_anywhere_is_completed_by_the_next(first: bool, tmp_pat
         assert len(files(str(target))) * 2 + 2 == sum(p.is_file() for p in target.rglob("*")), step
     else:
         pytest.fail("it never ended")
+
+
+def test_files_stay_when_nobody_knows_whether_they_were_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worn, target = Worn(str(tmp_path / "lake")), str(tmp_path / "out")
+    worn.night(texts(*"abcd"))
+    export(worn, target)
+    worn.night(texts(*"bcde"))
+    real = Storage.put_if_absent
+
+    def lost(storage: Storage, uri: str, data: bytes) -> bool:
+        real(storage, uri, data)
+        raise TimeoutError("the answer was lost")
+
+    monkeypatch.setattr(Storage, "put_if_absent", lost)
+    with pytest.raises(LakeError):
+        export(worn, target)
+    monkeypatch.undo()
+    done = export(worn, target)
+    assert (done.rows_added, done.rows_removed, done.bytes_written) == (0, 0, 0)
+    assert_same(worn, target)
