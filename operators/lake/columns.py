@@ -48,7 +48,7 @@ def add_columns(table: Table, base: int, full: int, widths: Sequence[int]) -> in
 
     def cut(batch: pa.RecordBatch) -> pa.RecordBatch:
         vectors = batch.column(source)
-        made = [prefix(_matrix(vectors, full), f.type, vectors.is_valid().to_numpy(False)) for f in fields]
+        made = [prefix(matrix(vectors, full), f.type, vectors.is_valid().to_numpy(False)) for f in fields]
         return pa.RecordBatch.from_arrays(made, schema=pa.schema(fields))
 
     head.add_columns(cut, read_columns=[source], batch_size=_ROWS)
@@ -61,7 +61,7 @@ def column_bytes(dataset: lance.LanceDataset) -> int:
     return sum(file.file_size_bytes or 0 for file in files)
 
 
-def _matrix(vectors: pa.FixedSizeListArray, width: int) -> npt.NDArray[np.float32]:
+def matrix(vectors: pa.FixedSizeListArray, width: int) -> npt.NDArray[np.float32]:
     """float32 `[rows, width]`; the values of nulls are whatever lies below them."""
     start = vectors.offset * width
     values = vectors.values.slice(start, len(vectors) * width).to_numpy(zero_copy_only=False)
