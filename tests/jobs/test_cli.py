@@ -300,6 +300,7 @@ SURFACE = {
               "--recipe", "--since", "--vectors", "--wait-minutes"],
     "evaluate": ["--baselines", "--data", "--json", "--model", "--out", "--queries", "--seed", "--sets", "--speed",
                  "--threads"],
+    "explore": ["--allow", "--corpus", "--host", "--lake", "--model", "--open", "--port"],
     "forget": ["--allow-again", "--corpus", "--json", "--lake", "--wait-minutes", "--where", "--yes"],
     "gc": ["--corpus", "--days", "--dry-run", "--json", "--lake", "--wait-minutes"],
     "maintain": ["--corpus", "--days", "--json", "--lake", "--wait-minutes"],
