@@ -38,7 +38,7 @@ SIDES = (480, 1400)
 _MEMBER_BYTES = 128 << 20
 _SEARCH_BYTES = 1 << 16
 _INLINE = re.compile(r"(?:audio|video)/[\w.+-]+")
-_FLAG = re.compile(r"^--where '.*?': ", re.DOTALL)
+_FLAG = re.compile(r"^--where '.*?': |Invalid user input: ", re.DOTALL)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _STATUS = {
     ErrorCode.NOT_FOUND: 404,

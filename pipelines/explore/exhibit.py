@@ -144,7 +144,7 @@ def _card(hit: Hit, asset: Asset | None) -> dict[str, Any]:
         "uri": hit.uri,
         "name": _name(hit.uri),
         "within": _within(asset),
-        "label": f"{_name(hit.uri)}{' @ ' if row['start_ms'] is not None else ' '}{hit.where}".strip(),
+        "label": _label(hit),
         "where": hit.where,
         "modality": hit.modality,
         "score": hit.score,
@@ -155,6 +155,13 @@ def _card(hit: Hit, asset: Asset | None) -> dict[str, Any]:
         "document": bool(asset and asset.media_type == DOCUMENT),
     }
     return {**card, **(_medium(asset, row) if asset else {"picture": None, "player": None})}
+
+
+def _label(hit: Hit) -> str:
+    """`video.mp4 @ 01:23-01:31`, `report.pdf p. 7`; characters tell a person nothing."""
+    if hit.row["start_ms"] is not None:
+        return f"{_name(hit.uri)} @ {hit.where}"
+    return _name(hit.uri) if hit.where.startswith("chars") else f"{_name(hit.uri)} {hit.where}".strip()
 
 
 def _medium(asset: Asset, place: dict[str, Any]) -> dict[str, Any]:

@@ -27,13 +27,49 @@ function unplayable(player, hit) {
 }
 
 export function player(hit, side) {
-  const source = address("/media", { uri: hit.uri }) + span(hit);
+  const source = address("/media", { uri: hit.uri }) + span(hit), ariaLabel = hit.label ?? hit.name;
   if (hit.player === "audio") {
-    return unplayable(element("audio", { controls: true, preload: "none", src: source, ariaLabel: hit.label ?? hit.name }), hit);
+    return unplayable(element("audio", { controls: true, preload: "metadata", src: source, ariaLabel }), hit);
   }
-  const made = element("video", { controls: true, preload: "metadata", playsInline: true, src: source, ariaLabel: hit.label ?? hit.name });
+  const made = element("video", { controls: true, preload: "none", playsInline: true, src: source, ariaLabel });
   if (hit.picture) made.poster = picture(hit.picture, side);
   return unplayable(made, hit);
+}
+
+function clock(ms) {
+  const s = Math.floor(ms / 1000), two = (n) => String(n).padStart(2, "0");
+  return `${s >= 3600 ? `${Math.floor(s / 3600)}:` : ""}${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
+}
+
+function icon(path, className) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  line.setAttribute("d", path);
+  made.setAttribute("viewBox", className ? "0 0 236 44" : "0 0 24 24");
+  made.setAttribute("aria-hidden", "true");
+  if (className) made.setAttribute("class", className);
+  made.append(line);
+  return made;
+}
+
+function film(hit) {
+  // Nothing of a video is fetched before somebody wants to see it.
+  const video = player(hit, 480), from = clock(hit.start_ms ?? 0);
+  const play = element("button", { type: "button", className: "play", ariaLabel: `Play ${hit.name} from ${from}` });
+  const disc = element("span");
+  disc.append(icon("M7 4.5v15l13-7.5z"));
+  play.append(disc);
+  video.controls = false;
+  const time = element("span", { className: "clock", textContent: from });
+  play.onclick = (event) => {
+    event.stopPropagation();
+    video.controls = true;
+    play.remove();
+    time.remove();
+    video.focus();
+    video.play().catch(() => {});
+  };
+  return [video, play, time];
 }
 
 function image(hit, side, eager) {
@@ -46,15 +82,14 @@ function image(hit, side, eager) {
 }
 
 function wave() {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const bars = document.createElementNS("http://www.w3.org/2000/svg", "path");
   const heights = [6, 14, 22, 12, 28, 18, 34, 24, 38, 20, 30, 14, 26, 36, 22, 32, 16, 24, 10, 18, 28, 14, 8];
-  bars.setAttribute("d", heights.map((h, i) => `M${8 + i * 10} ${22 - h / 2}v${h}`).join(""));
-  made.setAttribute("viewBox", "0 0 236 44");
-  made.setAttribute("class", "wave");
-  made.setAttribute("aria-hidden", "true");
-  made.append(bars);
-  return made;
+  return icon(heights.map((h, i) => `M${8 + i * 10} ${22 - h / 2}v${h}`).join(""), "wave");
+}
+
+function flowing(hit) {
+  // Lines of prose that were wrapped in their file are joined; rows and code keep theirs.
+  const kept = /^rows/.test(hit.where) || /x-|json|csv|subrip|vtt/.test(hit.media_type ?? "");
+  return kept ? hit.text : (hit.text ?? "").replace(/([^\n])\n(?!\n)/g, "$1 ");
 }
 
 function stage(hit) {
@@ -63,13 +98,13 @@ function stage(hit) {
     box.classList.add("sound");
     box.append(wave(), player(hit));
   } else if (hit.player === "video") {
-    box.append(player(hit, 480));
+    box.append(...film(hit));
   } else if (hit.picture) {
     if (hit.picture.page) box.classList.add("page");
     box.append(image(hit, 480));
   } else {
     box.classList.add("words");
-    box.append(element("blockquote", { textContent: hit.text || "No text, and nothing to show." }));
+    box.append(element("blockquote", { textContent: flowing(hit) || "No text, and nothing to show." }));
   }
   return box;
 }
@@ -94,7 +129,10 @@ export function card(hit, browsing, more) {
   meta.append(element("span", { className: "tag", textContent: hit.modality }));
   if (!browsing) {
     const score = element("span", { className: "score", title: "cosine with the query" });
-    score.append(element("meter", { min: 0, max: 1, value: Math.max(0, hit.score), ariaHidden: "true" }), hit.score.toFixed(3));
+    const track = element("span", { className: "track" }), bar = element("i");
+    bar.style.width = `${Math.max(0, Math.min(1, hit.score)) * 100}%`;
+    track.append(bar);
+    score.append(track, hit.score.toFixed(3));
     meta.append(score);
   }
   const like = element("button", { type: "button", className: "like", textContent: "More like this", ariaLabel: `More like ${hit.label}` });
@@ -109,10 +147,10 @@ export function card(hit, browsing, more) {
 
 async function words(hit, json) {
   const made = element("div", { className: "prose" });
-  const own = element("mark", { textContent: hit.text });
-  made.append(own);
+  made.append(hit.text);
   if (hit.modality === "text") {
     const { before, after } = await json(address("/api/around", { uri: hit.uri, ordinal: hit.ordinal })).catch(() => ({}));
+    if (before || after) made.replaceChildren(element("mark", { textContent: hit.text }));
     if (before) made.prepend(element("span", { className: "dim", textContent: before }), " ");
     if (after) made.append(" ", element("span", { className: "dim", textContent: after }));
   }
