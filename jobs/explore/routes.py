@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from jobs.explore.atlas import Atlas
 from jobs.explore.model import BackgroundModel, NotReadyError
 from jobs.explore.uploads import MOST_BYTES, Uploads
 from operators.isolation.decoders import Decoders
@@ -26,6 +27,7 @@ from pipelines.explore.ask import alike, ask, kind_of
 from pipelines.explore.assets import Asset
 from pipelines.explore.exhibit import Exhibit
 from pipelines.explore.kept import Kept
+from pipelines.explore.map import laid_out
 from pipelines.explore.pictures import LIMITS, Pictures
 from pipelines.query import Hit, Query
 from schemas.card import Frozen, Modality
@@ -258,7 +260,10 @@ def application(exhibit: Exhibit, model: BackgroundModel) -> Starlette:
         HTTPException: _http,
         Exception: _unforeseen,
     }
-    return Starlette(routes=routes.routes(), exception_handlers=handlers, lifespan=lifespan)
+    atlas = Atlas(partial(laid_out, exhibit.reader, exhibit.corpus))
+    return Starlette(
+        routes=[*routes.routes(), *atlas.routes()], exception_handlers=handlers, lifespan=lifespan
+    )
 
 
 async def _line(status: int, _request: Request, error: Exception) -> Response:

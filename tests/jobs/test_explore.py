@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,10 +23,11 @@ pytest.importorskip("uvicorn", reason="needs embedlake[explore]")
 pytest.importorskip("starlette", reason="needs embedlake[explore]")
 
 from jobs.explore.routes import byte_range
-from operators.model.registry import FAMILIES
+from operators.model.registry import FAMILIES, resolve
 from schemas.errors import ExitCode
 from tests.jobs.conftest import Command
 from tests.jobs.exploring import MARKUP, Site, make_lake, running
+from tests.lakes import embed_here
 
 REPO = Path(__file__).resolve().parents[2]
 ANY = b"\0\1\2\3" * 16
@@ -354,3 +357,27 @@ def test_ctrl_c_ends_with_the_documented_code(site: Site, model: str, tmp_path: 
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (ExitCode.INTERRUPTED, "embedlake: interrupted\n")
+
+
+def test_the_map_s_data_are_the_lake_s_and_its_page_is_the_extra_s(tmp_path: Path, model: str) -> None:
+    lake, installed = str(tmp_path / "lake"), find_spec("embedding_atlas") is not None
+    embed_here(lake, [_few(tmp_path)], resolve(model))
+    with running(lake, str(tmp_path), model) as site:
+        page = site.get("/map/")
+        assert page.status == (200 if installed else 501)
+        if not installed:
+            assert "embedlake[atlas]" in page.json["error"]
+        data = site.get("/map/data/metadata.json").json
+        assert data["database"] == {"type": "wasm", "load": True}
+        table = pq.read_table(io.BytesIO(site.get("/map/data/dataset.parquet").body))
+        assert sorted(table["name"].to_pylist()) == ["0.txt", "1.txt", "2.txt"]
+        for name in ("../server.py", "..%2fserver.py", "%2e%2e/cli.py", "absent.js"):
+            assert site.get(f"/map/{name}").status == (404 if installed else 501)
+        assert site.ask("POST", "/map/data/cache/x", b"{}").status == 405
+
+
+def _few(folder: Path) -> str:
+    for n in range(3):
+        (folder / "texts").mkdir(exist_ok=True)
+        (folder / "texts" / f"{n}.txt").write_text(f"word{n} and others")
+    return str(folder / "texts")

@@ -1,4 +1,4 @@
-"""The page in a real browser: a query shows what it found, plays it from the right second, and leaves this machine alone."""
+"""The page in a real browser: it shows what a query found, plays it from its second, and asks nobody else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from urllib.parse import unquote
 import pytest
 
 pytest.importorskip("uvicorn", reason="needs embedlake[explore]")
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs embedlake[browser]")
+pytest.importorskip("playwright.sync_api", reason="needs embedlake[browser]")
+
+from playwright import sync_api
 
 from operators.model.registry import FAMILIES
 from tests.jobs.exploring import MARKUP, Site, make_lake, running

@@ -131,7 +131,6 @@ function fill(facts) {
   const count = (n, one) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`;
   at("facts").textContent = `${facts.corpus}: ${count(facts.assets, "asset")}, ${count(facts.segments, "segment")}, by ${facts.model}`;
   at("facts").title = facts.lake;
-  at("map").hidden = !facts.map;
   const kept = new URLSearchParams(location.hash.slice(1));
   const kinds = [["", "All", facts.segments], ...Object.entries(facts.modalities).map(([kind, n]) => [kind, kind, n])];
   at("modalities").replaceChildren(...kinds.map(([value, name, n]) => {
