@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pyarrow as pa
@@ -24,6 +23,13 @@ _POLICY = (
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' data: blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_PROPS = {
+    "data": {"table": "dataset", "id": "id", "projection": {"x": "x", "y": "y"}, "text": "text"},
+    "defaultChartsConfig": {
+        "embedding": {"data": {"x": "x", "y": "y", "text": "text", "category": "modality"}},
+        "exclude": ["id", "where", "uri", "segment_id"],
+    },
+}
 _DATASET_BYTES = 256 << 20
 
 
@@ -46,9 +52,7 @@ class Atlas:
 
     async def metadata(self, _request: Request) -> Response:
         """What the page has to know of the data: DuckDB runs in the browser."""
-        data = {"table": "dataset", "id": "id", "projection": {"x": "x", "y": "y"}, "text": "text"}
-        props: dict[str, Any] = {"data": data}
-        return JSONResponse({"props": props, "database": {"type": "wasm", "load": True}})
+        return JSONResponse({"props": _PROPS, "database": {"type": "wasm", "load": True}})
 
     async def dataset(self, _request: Request) -> Response:
         """The layout as Parquet, made when it is first asked for."""

@@ -33,7 +33,8 @@ class Guard:
 
     A request under a foreign Host name is a page that was rebound to this address, one from a foreign site is a
     forgery, and one without the key is another user of the machine: none reaches a route. The key comes once, in
-    the query of `/`, and is a cookie from then on.
+    the query of `/`, and is a cookie from then on. Without `names` any is right: the server listens on addresses
+    that it does not know.
     """
 
     def __init__(self, app: ASGIApp, names: Iterable[str], port: int, key: str) -> None:
@@ -58,7 +59,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if headers.get("host", "").lower() not in self._hosts:
+        host = headers.get("host", "").lower()
+        if self._hosts and host not in self._hosts:
             return PlainTextResponse("this server does not answer to that name\n", 421)
         if scope["path"] == "/" and (given := _query(scope).get(KEY)):
             if not hmac.compare_digest(given.encode(), self._key.encode()):
@@ -69,7 +71,7 @@ class Guard:
         if headers.get("sec-fetch-site", "none") not in _OWN_SITE and scope["path"] != "/":
             return PlainTextResponse("asked by another site\n", 403)
         origin = headers.get("origin")
-        if origin is not None and origin.removeprefix("http://") not in self._hosts:
+        if origin is not None and origin.lower() != f"http://{host}":
             return PlainTextResponse("asked by another site\n", 403)
         cookie: Any = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
         if cookie is None or not hmac.compare_digest(cookie.value.encode(), self._key.encode()):

@@ -20,7 +20,8 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from jobs.explore.atlas import Atlas
-from jobs.explore.model import BackgroundModel, NotReadyError
+from jobs.explore.faults import HANDLERS, REQUEST_SECONDS
+from jobs.explore.model import BackgroundModel
 from jobs.explore.uploads import MOST_BYTES, Uploads
 from operators.isolation.decoders import Decoders
 from pipelines.explore.ask import alike, ask, kind_of
@@ -31,25 +32,15 @@ from pipelines.explore.map import laid_out
 from pipelines.explore.pictures import LIMITS, Pictures
 from pipelines.query import Hit, Query
 from schemas.card import Frozen, Modality
-from schemas.errors import AssetError, EmbedlakeError, ErrorCode, UsageError
+from schemas.errors import UsageError
 
 T = TypeVar("T")
 STATIC = Path(__file__).parent / "static"
-REQUEST_SECONDS = 90.0
 SIDES = (480, 1400)
 _MEMBER_BYTES = 128 << 20
 _SEARCH_BYTES = 1 << 16
 _INLINE = re.compile(r"(?:audio|video)/[\w.+-]+")
-_FLAG = re.compile(r"^--where '.*?': |Invalid user input: ", re.DOTALL)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_STATUS = {
-    ErrorCode.NOT_FOUND: 404,
-    ErrorCode.UNSUPPORTED: 404,
-    ErrorCode.ACCESS_DENIED: 403,
-    ErrorCode.SOURCE_NOT_ALLOWED: 403,
-    ErrorCode.CHANGED: 410,
-    ErrorCode.STORAGE: 502,
-}
 
 
 class QueryPart(Frozen):
@@ -88,6 +79,7 @@ class Routes:
     members: Kept = field(default_factory=lambda: Kept(_MEMBER_BYTES))
     decoders: Decoders = field(default_factory=lambda: Decoders(LIMITS))
     asking: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
+    reading: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
     showing: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
 
     def routes(self) -> list[Route]:
@@ -144,12 +136,12 @@ class Routes:
     async def around(self, request: Request) -> Response:
         """The text around a chunk."""
         uri, ordinal = request.query_params.get("uri", ""), _whole(request, "ordinal", 0) or 0
-        return JSONResponse(await self._threaded(self.showing, self.exhibit.around, uri, ordinal))
+        return JSONResponse(await self._threaded(self.reading, self.exhibit.around, uri, ordinal))
 
     async def parts(self, request: Request) -> Response:
         """The parts of an interleaved document."""
         asset = await self._asset(request)
-        return JSONResponse({"parts": await self._threaded(self.showing, self.exhibit.parts, asset)})
+        return JSONResponse({"parts": await self._threaded(self.reading, self.exhibit.parts, asset)})
 
     async def picture(self, request: Request) -> Response:
         """A JPEG of an asset, a page or a frame of it."""
@@ -198,7 +190,7 @@ class Routes:
     async def _asset(self, request: Request) -> Asset:
         """The asset that a request names: one that the corpus' table lists."""
         uri = request.query_params.get("uri", "")
-        found = await self._threaded(self.showing, self.exhibit.assets.find, [uri])
+        found = await self._threaded(self.reading, self.exhibit.assets.find, [uri])
         if uri not in found:
             raise HTTPException(404, "no such asset in the lake")
         return found[uri]
@@ -210,9 +202,9 @@ class Routes:
             "Content-Security-Policy": "sandbox; default-src 'none'",
         }
         if asset.container is None:
-            size = await self._threaded(self.showing, self.exhibit.assets.size, asset)
+            size = await self._threaded(self.reading, self.exhibit.assets.size, asset)
         else:
-            body = await self._threaded(self.showing, self._member, asset)
+            body = await self._threaded(self.reading, self._member, asset)
             size = len(body)
         asked = byte_range(request.headers.get("range"), size)
         start, stop = asked or (0, size)
@@ -251,40 +243,10 @@ def application(exhibit: Exhibit, model: BackgroundModel) -> Starlette:
                 stack.enter_context(closing(one))
             yield
 
-    handlers: dict[Any, Any] = {
-        AssetError: _asset_error,
-        NotReadyError: partial(_line, 503),
-        UsageError: partial(_line, 400),
-        EmbedlakeError: partial(_line, 502),
-        TimeoutError: _late,
-        HTTPException: _http,
-        Exception: _unforeseen,
-    }
     atlas = Atlas(partial(laid_out, exhibit.reader, exhibit.corpus))
     return Starlette(
-        routes=[*routes.routes(), *atlas.routes()], exception_handlers=handlers, lifespan=lifespan
+        routes=[*routes.routes(), *atlas.routes()], exception_handlers=HANDLERS, lifespan=lifespan
     )
-
-
-async def _line(status: int, _request: Request, error: Exception) -> Response:
-    # The library names the flag of a command that a page does not have.
-    return JSONResponse({"error": _FLAG.sub("", str(error))}, status)
-
-
-async def _asset_error(_request: Request, error: AssetError) -> Response:
-    return JSONResponse({"error": error.detail, "code": error.code}, _STATUS.get(error.code, 422))
-
-
-async def _http(_request: Request, error: HTTPException) -> Response:
-    return JSONResponse({"error": error.detail}, error.status_code)
-
-
-async def _late(_request: Request, _error: TimeoutError) -> Response:
-    return JSONResponse({"error": f"it took more than {REQUEST_SECONDS:.0f} seconds"}, 504)
-
-
-async def _unforeseen(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": f"an unforeseen fault: {type(error).__name__}"}, 500)
 
 
 def _whole(request: Request, name: str, default: int | None) -> int | None:

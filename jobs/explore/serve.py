@@ -29,7 +29,7 @@ _GRACE_SECONDS = 2
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one.
+    """A listening socket; port 0 takes a free one.
 
     Raises:
         UsageError: the port is taken, or the host is none of this machine's.
@@ -40,6 +40,8 @@ def listen(host: str, port: int) -> socket.socket:
         if os.name == "posix":
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        # A browser that is faster than the server waits.
+        bound.listen()
     except (OSError, OverflowError) as error:
         bound.close()
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
@@ -49,9 +51,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def names_of(host: str) -> tuple[str, ...]:
-    """The names under which the server may be asked: loopback has several."""
-    own = (host, socket.gethostname()) if host in _ANY else (host,)
-    return (*own, *_LOOPBACK) if host in (*_LOOPBACK, *_ANY) else own
+    """The names under which the server may be asked: loopback has several, and of all addresses none is known."""
+    return () if host in _ANY else _LOOPBACK if host in _LOOPBACK else (host.lower(),)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ class Exhibit:
         if filters:
             try:
                 found = table.to_table(columns=columns, filter=" AND ".join(filters), limit=limit)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 raise UsageError(" ".join(str(error).split()).split(", /", 1)[0][:300]) from error
         else:
             found = table.sample(min(limit, table.count_rows()), columns=columns)

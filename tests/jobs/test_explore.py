@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,9 +23,11 @@ from PIL import Image
 pytest.importorskip("uvicorn", reason="needs embedlake[explore]")
 pytest.importorskip("starlette", reason="needs embedlake[explore]")
 
+from jobs.explore.model import BackgroundModel, NotReadyError
 from jobs.explore.routes import byte_range
 from operators.model.registry import FAMILIES, resolve
-from schemas.errors import ExitCode
+from pipelines.query import Searcher
+from schemas.errors import ExitCode, ModelError
 from tests.jobs.conftest import Command
 from tests.jobs.exploring import MARKUP, Site, make_lake, running
 from tests.lakes import embed_here
@@ -228,6 +231,32 @@ def test_a_rebound_name_or_a_foreign_page_is_refused_with_the_key(site: Site) ->
     assert site.ask("POST", "/api/search", body, Origin=f"http://{site.host}").status == 200
 
 
+def test_a_server_on_every_address_answers_to_any_name_but_only_with_the_key(site: Site, model: str) -> None:
+    with running(site.lake, site.source, model, host="0.0.0.0") as wide:
+        port = wide.host.rsplit(":", 1)[1]
+        named = f"somewhere.example:{port}"
+        assert wide.ask("GET", "/api/lake", Host=named).status == 200
+        assert wide.ask("GET", "/api/lake", key=False, Host=named).status == 403
+        body = b'{"parts": []}'
+        assert wide.ask("POST", "/api/search", body, Host=named, Origin=f"http://{named}").status == 200
+        assert wide.ask("POST", "/api/search", body, Host=named, Origin="http://evil.example").status == 403
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_page_and_says_why() -> None:
+    def load() -> Searcher:
+        raise ModelError("the weights are damaged")
+
+    model = BackgroundModel(load)
+    with pytest.raises(NotReadyError, match="being loaded"):
+        model.searcher()
+    model.start()
+    while model.state == "loading":
+        time.sleep(0.01)
+    assert (model.state, model.detail) == ("failed", "the weights are damaged")
+    with pytest.raises(NotReadyError, match="damaged"):
+        model.searcher()
+
+
 def test_files_are_parts_of_a_query_and_find_themselves(site: Site) -> None:
     for name, kind in (("images/lighthouse.jpg", "image"), ("audio/lighthouse-keeper.mp3", "audio"),
                        ("video/farm-day.mp4", "video")):  # fmt: skip
@@ -263,8 +292,10 @@ def test_too_large_a_file_is_refused_before_it_is_there(site: Site) -> None:
 
 
 def test_a_wrong_filter_is_explained_without_a_flag_s_name(site: Site) -> None:
-    for parts in (words("harbour"), []):
-        answer = site.search(parts=parts, where="absent = 1")
+    for parts, where in product(
+        (words("harbour"), []), ("absent = 1", "absent +", "cast(absent as int) = 1")
+    ):
+        answer = site.search(parts=parts, where=where)
         assert answer.status == 400
         assert "absent" in answer.json["error"]
         assert "--where" not in answer.json["error"]
