@@ -364,6 +364,16 @@ def test_a_taken_port_is_one_line(embedlake: Command, site: Site, model: str) ->
     assert said.err.strip().endswith(f"port {port} of 127.0.0.1 is taken: choose another with --port, or 0")
 
 
+def test_without_the_extra_the_command_names_it(
+    embedlake: Command, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "jobs.explore.serve")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    said = embedlake("explore", "--lake", site.lake, "--no-open")
+    assert (said.code, said.out) == (ExitCode.USAGE, "")
+    assert said.err == "embedlake: uvicorn is not installed: pip install 'embedlake[explore]'\n"
+
+
 def test_another_model_is_refused_before_anything_is_served(
     embedlake: Command, site: Site, model: str, tmp_path: Path
 ) -> None:

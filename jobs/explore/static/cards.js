@@ -45,7 +45,7 @@ function icon(path, className) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
   line.setAttribute("d", path);
-  made.setAttribute("viewBox", className ? "0 0 236 44" : "0 0 24 24");
+  made.setAttribute("viewBox", "0 0 24 24");
   made.setAttribute("aria-hidden", "true");
   if (className) made.setAttribute("class", className);
   made.append(line);
@@ -81,9 +81,8 @@ function image(hit, side, eager) {
   return made;
 }
 
-function wave() {
-  const heights = [6, 14, 22, 12, 28, 18, 34, 24, 38, 20, 30, 14, 26, 36, 22, 32, 16, 24, 10, 18, 28, 14, 8];
-  return icon(heights.map((h, i) => `M${8 + i * 10} ${22 - h / 2}v${h}`).join(""), "wave");
+function sound() {
+  return icon("M4 10v4M8 6.5v11M12 3v18M16 6.5v11M20 10v4", "sound-sign");
 }
 
 function flowing(hit) {
@@ -96,7 +95,7 @@ function stage(hit) {
   const box = element("div", { className: "stage" });
   if (hit.player === "audio") {
     box.classList.add("sound");
-    box.append(wave(), player(hit));
+    box.append(sound(), player(hit));
   } else if (hit.player === "video") {
     box.append(...film(hit));
   } else if (hit.picture) {
