@@ -12,14 +12,14 @@ from operators.faults import Fault, Read, StorageFault
 from operators.sources.archive import archive_kind, members
 from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.spool import Fetched
-from operators.storage import is_within
+from operators.storage import explained, is_within
 from pipelines.beside import grants_of
 from pipelines.query import any_of
 from pipelines.reader import LakeReader
-from schemas.errors import AssetError, ErrorCode, Stage
+from schemas.errors import AssetError, ErrorCode, LakeError, Stage
 from schemas.tables import MEMBER_MARK
 
-_COLUMNS = ["uri", "source", "container", "size", "etag", "modality", "media_type", "status"]
+_COLUMNS = ["uri", "source", "container", "size", "etag", "modality", "media_type"]
 _STEP_BYTES = 1 << 20
 _MOST_BYTES = 512 << 20
 """Of an object that is read whole: an archive, or what a picture is made of."""
@@ -61,9 +61,9 @@ class Assets:
         wanted = sorted(set(uris))
         if not wanted:
             return {}
-        table = self.reader.assets(self.corpus).to_table(columns=_COLUMNS, filter=any_of(wanted))
-        rows = table.drop_columns(["status"]).to_pylist()
-        return {row["uri"]: Asset(**row) for row in rows}
+        with explained(self.reader.layout.lake, LakeError):
+            table = self.reader.assets(self.corpus).to_table(columns=_COLUMNS, filter=any_of(wanted))
+        return {row["uri"]: Asset(**row) for row in table.to_pylist()}
 
     def fetch(self, asset: Asset) -> Fetched:
         """The whole asset, seekable; close its file. A member comes out of its archive.

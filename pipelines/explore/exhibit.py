@@ -110,7 +110,7 @@ class Exhibit:
     def parts(self, asset: Asset) -> list[dict[str, Any]]:
         """The parts of an interleaved document in JSON, in its order; of others none.
 
-        A medium that is an asset of the corpus has a `card` of its own.
+        A medium that is an asset of the corpus comes with its `picture` and `player`, as cards do.
 
         Raises:
             AssetError: it cannot be read.
