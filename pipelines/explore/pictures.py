@@ -32,10 +32,10 @@ _PDF = "application/pdf"
 class Pictures:
     """JPEGs of places in assets; the last ones are kept. May be called by several threads."""
 
-    def __init__(self, assets: Assets, space: Space, at_once: int = 2) -> None:
+    def __init__(self, assets: Assets, space: Space, at_once: int = 2, entry: str = ENTRY) -> None:
         self._assets, self._space = assets, space
         self._idle: SimpleQueue[Decoders] = SimpleQueue()
-        self._all = [Decoders(LIMITS, ENTRY) for _ in range(at_once)]
+        self._all = [Decoders(LIMITS, entry) for _ in range(at_once)]
         for one in self._all:
             self._idle.put(one)
         self._kept = Kept(_KEPT_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,20 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from operators.faults import Read, StorageFault
 from operators.storage import Storage, join
 from pipelines.explore.assets import Assets, context_of
+from pipelines.explore.exhibit import Exhibit
 from pipelines.explore.kept import Kept
 from pipelines.explore.map import laid_out, project
+from pipelines.explore.pictures import Pictures
 from pipelines.reader import LakeReader
 from schemas.errors import AssetError, ErrorCode
 from tests.lakes import embed_here, make_lake
 from tests.models.hashed import HashSpec
+from tests.pipelines.deadly import ENTRY, VICTIM
 
 BODY = b"0123456789" * 300_000
 
@@ -114,3 +119,18 @@ def test_what_is_kept_stays_below_its_bytes() -> None:
     assert len(make("large", 11)) == 11
     make("b", 4)
     assert made[-1] == "large"
+
+
+def test_a_file_that_kills_its_decoder_costs_its_own_picture(tmp_path: Path) -> None:
+    source, lake = tmp_path / "in", str(tmp_path / "lake")
+    source.mkdir()
+    for name in (VICTIM, "b.png"):
+        Image.new("RGB", (64, 48), "red").save(source / name)
+    embed_here(lake, [str(source)], HashSpec())
+    exhibit = Exhibit.of(LakeReader.open(lake), None)
+    bad, good = (exhibit.assets.find([str(source / n)])[str(source / n)] for n in (VICTIM, "b.png"))
+    with closing(Pictures(exhibit.assets, exhibit.space, at_once=1, entry=ENTRY)) as pictures:
+        with pytest.raises(AssetError) as caught:
+            pictures.jpeg(bad, 100)
+        assert caught.value.code is ErrorCode.DECODER_CRASHED
+        assert pictures.jpeg(good, 100).startswith(b"\xff\xd8")
