@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "embedlake needs Python 3.11 or newer; name one with: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt torch
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[chroma,code,demo,dev,evaluate,images,langchain,llamaindex,model,office,qdrant,train]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[browser,chroma,code,demo,dev,evaluate,explore,images,langchain,llamaindex,model,office,qdrant,train]'
 	@touch $@
 
 demo: $(READY)

@@ -38,7 +38,7 @@ def regular(path: str) -> os.stat_result:
 
 
 def blocks(read: Read) -> Iterator[bytes]:
-    """A regular file's bytes.
+    """A regular file's bytes, or those of the range that `read` names.
 
     Raises:
         StorageFault: it is no file, has another etag or size than expected, or changed while it was read.
@@ -50,9 +50,17 @@ def blocks(read: Read) -> Iterator[bytes]:
         before = os.fstat(file.fileno())
         if read.etag is not None and etag(before) != read.etag:
             raise StorageFault(Fault.CHANGED, read.uri, "changed since it was listed")
-        if read.size is not None and before.st_size != read.size:
-            raise StorageFault(Fault.CHANGED, read.uri, f"{before.st_size} bytes, {read.size} listed")
-        while block := file.read(BLOCK_BYTES):
+        if read.start is None:
+            left = before.st_size
+            if read.size is not None and left != read.size:
+                raise StorageFault(Fault.CHANGED, read.uri, f"{left} bytes, {read.size} listed")
+        else:
+            left = before.st_size - read.start if read.size is None else read.size
+            if read.start + left > before.st_size:
+                raise StorageFault(Fault.CHANGED, read.uri, f"{before.st_size} bytes, too few for the range")
+            file.seek(read.start)
+        while left > 0 and (block := file.read(min(left, BLOCK_BYTES))):
+            left -= len(block)
             yield block
         after = os.fstat(file.fileno())
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):

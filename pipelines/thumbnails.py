@@ -28,15 +28,17 @@ _QUALITY = 70
 _MOST_BYTES = 64 << 20
 
 
-class _NoTokens:
+class NoTokens:
     """Counts nothing: a chunk's text is not shown."""
 
     splits_at_spaces = True
 
     def offsets(self, text: str) -> npt.NDArray[np.int64]:
+        """No token."""
         return np.empty((0, 2), np.int64)
 
     def count(self, text: str) -> int:
+        """None."""
         return 0
 
 
@@ -78,7 +80,7 @@ _SHOWN = pa.array(["image", "page", "video"])
 
 def _shown(fetched: Fetched, uri: str, made: Space) -> npt.NDArray[np.uint8] | None:
     decode = decoder(DecodeConfig())
-    _, segments = decode(fetched.file, uri, made.recipe, made.card, _NoTokens(), _refused)
+    _, segments = decode(fetched.file, uri, made.recipe, made.card, NoTokens(), _refused)
     with closing(cast(Any, segments)):
         parts = next(iter(segments)).parts
     return next((part.array for part in parts if part.data is not None and part.data.ndim == 3), None)

@@ -10,12 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.embed import widths
+from operators.embed import EmbedSegments, widths
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
+from operators.model.contract import ModelSpec
 from operators.parts import Part, PartKind
+from operators.read import ReadAssets
+from operators.sources.fetch import Fetcher
+from operators.sources.listing import list_sources
+from operators.stage import StageRows
 from operators.storage import Storage
+from pipelines.ledger import Ledger
+from pipelines.listing import combine
+from pipelines.plan import DIFFED, diff
+from pipelines.reconcile import Attempts
 from schemas.catalog import Opened, Published
 from schemas.recipe import Recipe
 from schemas.space import Space
@@ -52,6 +61,29 @@ def make_lake(
     )
     log.append(state, Published(corpus=corpus, space=space.id, space_version=versions[0],
                                 assets_version=versions[1], run_id="r1", at=NOW))  # fmt: skip
+    return space
+
+
+def embed_here(lake: str, sources: list[str], spec: ModelSpec, corpus: str = "demo") -> Space:
+    """One run over real sources, published: the real operators and ledger in this process, without Ray."""
+    storage = Storage()
+    listed = list_sources(sources, storage, (), lake)
+    grants = {one.source: one.roots for one in listed}
+    listing = combine([one.table for one in listed])
+    fields = list(listing.schema.field("metadata").type) if "metadata" in listing.column_names else []
+    space = Space(card=spec.card, recipe=Recipe())
+    ledger = Ledger.begin(lake, corpus, space, fields, storage)
+    assets = ledger.assets_table.open(ledger.state.assets_version).to_table(columns=list(DIFFED))
+    plan = diff(listing, assets, list(grants))
+    run_id = plan.run_id(space.id, ledger.state.revision, grants)
+    receipts = ledger.receipts(run_id)
+    fetcher = Fetcher(storage=storage, grants=grants, max_bytes=space.recipe.max_asset_bytes)
+    embed = EmbedSegments(engine=spec.load(), space=ledger.stored(), token_budget=16_384)
+    stage = StageRows(table=ledger.space_table, receipts=receipts, schema=ledger.schema(), run_id=run_id)
+    for block in ReadAssets(fetcher=fetcher, spec=spec, recipe=space.recipe)(plan.work):
+        stage(embed(block))
+    result = Attempts(receipts.read_all(), plan.work).reconcile(ledger.space_table)
+    ledger.announce(ledger.commit(run_id, result.assets, result.fragments, [*plan.known, *plan.deleted]))
     return space
 
 

@@ -35,7 +35,7 @@ from operators.decode.media import (
     to_us,
 )
 from operators.decode.windows import Pixels, Plan, Shown, decode_frames
-from operators.parts import Segment
+from operators.parts import Part, PartKind, Segment
 from schemas.card import ImageInput, Modality, ModelCard
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import Recipe
@@ -84,6 +84,45 @@ def decode_video(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Se
         yield from decode_frames(shown, chunks, plan)
         check_complete(shown.end_us + origin - start_us(stream), promised)
         check_uncut(file)
+
+
+def frame_at(file: BinaryIO, at_ms: int, recipe: Recipe, card: ModelCard) -> Part:
+    """The first frame at or after a time, else the last one: uint8 `[height, width, 3]` RGB at the card's size.
+
+    No more is decoded than what follows the keyframe before it.
+
+    Raises:
+        AssetError: EMPTY without a picture, and as `decode_video`.
+    """
+    check_input(file, card, Modality.VIDEO)
+    if card.frame is None:
+        raise AssetError(ErrorCode.MODALITY, f"{card.model_id} names no frame size on its card")
+    with opened(file) as container:
+        stream = _picture(container)
+        if stream is None:
+            raise AssetError(ErrorCode.EMPTY, "sound without a picture")
+        _check_pixels(decodable(stream).codec_context, recipe)
+        select(container, stream)
+        stream.codec_context.options = {"max_pixels": str(recipe.video.max_pixels)}
+        target_us, base = start_us(stream) + at_ms * 1000, stream.time_base
+        if at_ms and base is not None:
+            container.seek(int(target_us * base.denominator / (1e6 * base.numerator)), stream=stream)
+        shown = None
+        for packet in packets(container, stream):
+            for shown in stream.decode(packet):
+                if (
+                    shown.pts is None
+                    or shown.time_base is None
+                    or to_us(shown.pts, shown.time_base) >= target_us
+                ):
+                    return _still(shown, stream, card.frame)
+        if shown is None:
+            raise AssetError(ErrorCode.EMPTY, "no frame can be decoded")
+        return _still(shown, stream, card.frame)
+
+
+def _still(frame: VideoFrame, stream: VideoStream, want: ImageInput) -> Part:
+    return Part(PartKind.FRAME, data=_Renderer(stream, want)(frame), at_ms=0)
 
 
 def _picture(container: InputContainer) -> VideoStream | None:

@@ -306,6 +306,7 @@ SURFACE = {
                  "--threads"],
     "export": ["--corpus", "--dtype", "--format", "--full", "--json", "--lake", "--partition", "--space", "--to",
                "--width"],
+    "explore": ["--allow", "--corpus", "--host", "--lake", "--model", "--open", "--port"],
     "forget": ["--allow-again", "--corpus", "--json", "--lake", "--wait-minutes", "--where", "--yes"],
     "gc": ["--corpus", "--days", "--dry-run", "--json", "--lake", "--wait-minutes"],
     "index": ["--corpus", "--drop", "--json", "--kind", "--lake", "--recall", "--space", "--wait-minutes", "--width"],
