@@ -251,7 +251,7 @@ class _Export:
             return
         start = 0
         with self.target.reader(file) as opened:
-            for batch in opened.iter_batches(_ROWS):
+            for batch in opened.iter_batches(_ROWS, use_threads=False):
                 mine = ids[start : start + batch.num_rows]
                 start += batch.num_rows
                 left = plan.lacking.now.has(mine)
