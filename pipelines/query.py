@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import lance
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.decode.document import decode_document
 from operators.model.contract import Engine, ModelSpec, Preparer
@@ -23,6 +26,8 @@ from schemas.space import Space, embedding_column
 
 _FILTER_MARKS = ("Invalid user input", "filter expression")
 """What Lance says when a filter is at fault: it cannot be planned, or fails on a row."""
+_NO_COLUMN = "_embedlake_absent"
+_DISTANCE = "_distance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +76,14 @@ class Searcher:
         self.preparer: Preparer = spec.preparer(Role.QUERY)
         self.engine: Engine = spec.load()
 
-    def embed(self, parts: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
+    def embed(self, parts: Sequence[tuple[str, str]], task: str = Role.QUERY) -> npt.NDArray[np.float32]:
         """The query's vector at the full width, float32 `[dim]`, unit length.
 
         Raises:
-            UsageError: a part cannot be decoded or the model does not take it.
+            UsageError: a part cannot be decoded or the model does not take it, or its card has no such task.
             SourceError: a file cannot be read.
         """
+        preparer = self.preparer if task == Role.QUERY else self._preparer(task)
         document = {"parts": [_document_part(kind, value) for kind, value in parts]}
         try:
             segments = list(
@@ -85,11 +91,11 @@ class Searcher:
                     json.dumps(document).encode(),
                     self.space.recipe,
                     self.space.card,
-                    self.preparer.counter,
+                    preparer.counter,
                     self._open,
                 )
             )
-            inputs, _ = self.preparer.prepare([segment.parts for segment in segments])
+            inputs, _ = preparer.prepare([segment.parts for segment in segments])
         except AssetError as error:
             raise UsageError(f"cannot embed the query: {error.detail}") from error
         vector = self.engine.embed(inputs)[0]
@@ -106,23 +112,46 @@ class Searcher:
 
     def nearest(self, vector: npt.NDArray[np.float32], query: Query, further: str | None = None) -> list[Hit]:
         """As `search`, for a vector `[dim]` that `embed` returned; `further` is one more filter."""
-        width = self.width(query.width)
         table = self.reader.segments(self.corpus, self.space.id)
         columns = [name for name in table.schema.names if not name.startswith("embedding_")]
+        found = self._nearest(table, columns, vector, query, further)
+        return [_hit(row, self.space.id) for row in found.to_pylist()]
+
+    def nearest_rows(self, vector: npt.NDArray[np.float32], query: Query, named: str = "--where") -> pa.Table:
+        """As `nearest`, as a table of the space's columns and then `score`, which takes the place of one so called.
+
+        `named` is what the caller calls the query's filter.
+        """
+        table = self.reader.segments(self.corpus, self.space.id)
+        columns = [name for name in table.schema.names if name != "score"]
+        found = self._nearest(table, columns, vector, query, None, named)
+        score = pc.subtract(pa.scalar(1, pa.float32()), found[_DISTANCE])
+        return found.drop_columns([_DISTANCE]).append_column("score", score)
+
+    def _nearest(
+        self,
+        table: lance.LanceDataset,
+        columns: list[str],
+        vector: npt.NDArray[np.float32],
+        query: Query,
+        further: str | None,
+        named: str = "--where",
+    ) -> pa.Table:
         nearest = {
-            "column": embedding_column(width),
+            "column": embedding_column(self.width(query.width)),
             "q": pa.array(self.at(vector, query.width).astype(self.space.vector_type)),
             "k": query.limit,
             "metric": "cosine",
         }
         filters = " AND ".join(f for f in (_filter(query), further) if f) or None
         try:
-            found = table.to_table(
-                columns=[*columns, "_distance"], nearest=nearest, filter=filters, prefilter=True
+            if query.where:
+                _check_whole(table, query.where, named)
+            return table.to_table(
+                columns=[*columns, _DISTANCE], nearest=nearest, filter=filters, prefilter=True
             )
         except (ValueError, OSError) as error:
-            raise self._refusal(query, error) from error
-        return [_hit(row, self.space.id) for row in found.to_pylist()]
+            raise self._refusal(query, error, named) from error
 
     def width(self, asked: int | None) -> int:
         """The width that is asked for, the full one when None.
@@ -146,9 +175,15 @@ class Searcher:
         with explained(uri, SourceError):
             return io.BytesIO(self.reader.storage.read(uri))
 
-    def _refusal(self, query: Query, error: Exception) -> EmbedlakeError:
+    def _preparer(self, task: str) -> Preparer:
+        known = dict.fromkeys((*Role, *self.spec.card.prompts))
+        if task not in known:
+            raise UsageError(f"task '{task}' is not one of the model's: {', '.join(known)}")
+        return self.spec.preparer(task)
+
+    def _refusal(self, query: Query, error: Exception, named: str) -> EmbedlakeError:
         if query.where and any(mark in str(error) for mark in _FILTER_MARKS):
-            return UsageError(f"--where '{query.where}': {_reason(error)}")
+            return UsageError(f"{named} '{query.where}': {_reason(error)}")
         table = self.reader.layout.space(self.corpus, self.space.id)
         return explain(OSError(_reason(error)), table, LakeError)
 
@@ -209,12 +244,21 @@ def _filter(query: Query) -> str | None:
     return " AND ".join(filters) or None
 
 
+def _check_whole(table: lance.LanceDataset, where: str, named: str) -> None:
+    """Refuse what Lance would read in part: it ignores all that follows the first whole expression."""
+    with suppress(
+        ValueError, OSError
+    ):  # about the column, or about the filter itself, which the search will tell
+        table.scanner(filter=f"{where} AND {_NO_COLUMN} = 1").explain_plan()
+        raise UsageError(f"{named} '{where}': it is not one expression")
+
+
 def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()).split(", /", 1)[0].split(" rust/", 1)[0][:300]
 
 
 def _hit(row: dict[str, Any], space: str) -> Hit:
-    score = 1.0 - row.pop("_distance")
+    score = 1.0 - row.pop(_DISTANCE)
     return Hit(row["uri"], row["modality"], score, locate(row), row["text"], row, space)
 
 

@@ -16,7 +16,7 @@ from operators.parts import Part, PartKind
 from operators.storage import Storage
 from schemas.catalog import Opened, Published
 from schemas.recipe import Recipe
-from schemas.space import Space
+from schemas.space import Space, VectorType
 from schemas.tables import ASSETS, space_schema
 from tests.models.hashed import HashEngine, HashSpec
 
@@ -25,11 +25,17 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def make_lake(
-    lake: str, texts: dict[str, str], corpus: str = "demo", model_id: str = SPEC.card.model_id
+    lake: str,
+    texts: dict[str, str],
+    corpus: str = "demo",
+    model_id: str = SPEC.card.model_id,
+    spec: HashSpec = SPEC,
+    vector_type: VectorType = "float32",
 ) -> Space:
     """A corpus of one text segment for each URI, published by run `r1`; the URI `bad` is quarantined."""
     layout, storage = Layout(lake), Storage()
-    space = Space(card=SPEC.card.model_copy(update={"model_id": model_id}), recipe=Recipe())
+    card = spec.card if spec is not SPEC else SPEC.card.model_copy(update={"model_id": model_id})
+    space = Space(card=card, recipe=Recipe(), vector_type=vector_type)
     segments = Table(layout.space(corpus, space.id), storage)
     assets = Table(layout.assets(corpus, space.id), storage)
     opened = (segments.ensure(space_schema(space)).version, assets.ensure(ASSETS).version)
