@@ -29,7 +29,7 @@ _SHOWN_ROWS = 1000
 _SPOOLED_BYTES = 8 << 20
 
 
-def row_format(form: RowFormat | None, output: Path | None, as_json: bool) -> RowFormat:
+def row_format(form: RowFormat | None, output: str | None, as_json: bool) -> RowFormat:
     """The format that the flags ask for; the file's ending tells it where none is named.
 
     Raises:
@@ -37,18 +37,18 @@ def row_format(form: RowFormat | None, output: Path | None, as_json: bool) -> Ro
     """
     if as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} contradict each other")
-    found = "json" if as_json else form or (_ENDINGS.get(output.suffix) if output else "table")
+    found = "json" if as_json else form or (_ENDINGS.get(Path(output).suffix) if output else "table")
     if found is None or (output and found == "table"):
         known = ", ".join(_ENDINGS.values())
         raise UsageError(f"cannot tell the format of {output}: give --format, one of {known}")
-    if output and scheme(str(output)) != "file":
+    if output and scheme(output) != "file":
         raise UsageError(f"--output {output}: write a local file")
     if found in ("parquet", "arrow") and output is None and sys.stdout.isatty():
         raise UsageError(f"{found} is not for a terminal: give --output FILE, or a pipe")
     return found
 
 
-def show_results(results: Iterator[Result], form: RowFormat, output: Path | None) -> None:
+def show_results(results: Iterator[Result], form: RowFormat, output: str | None) -> None:
     """Every result in its turn; a file is there when all of it is written.
 
     Raises:
@@ -87,9 +87,9 @@ def show_result(result: Result) -> None:
 
 
 @contextmanager
-def _sink(output: Path | None) -> Iterator[BinaryIO]:
+def _sink(output: str | None) -> Iterator[BinaryIO]:
     if output is not None:
-        with disk.replacing(str(output)) as file:
+        with disk.replacing(disk.path(output)) as file:
             yield file
         return
     try:

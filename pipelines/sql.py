@@ -108,8 +108,7 @@ class Session:
         for statement in statements:
             with explained_sql(self.reader):
                 relation = self._relation(statement.query)
-            counts = duckdb.ExpectedResultType.CHANGED_ROWS in statement.expected_result_type
-            if relation is not None and not (counts and relation.columns == ["Count"]):
+            if relation is not None and _returns(statement, relation):
                 yield Result(self.reader, relation, self._streams)
             _close(self._streams)
 
@@ -197,6 +196,13 @@ def explained_sql(reader: LakeReader, *kinds: type[Exception]) -> Iterator[None]
         if _STORAGE_MARK in text:
             raise LakeError(f"cannot read {reader.layout.lake}: {text}") from error
         raise UsageError(f"SQL: {text}") from error
+
+
+def _returns(statement: duckdb.Statement, relation: duckdb.DuckDBPyRelation) -> bool:
+    """Whether a statement was asked for rows, and not just done: then DuckDB gives `Success` or `Count`."""
+    expected = statement.expected_result_type
+    counts = duckdb.ExpectedResultType.CHANGED_ROWS in expected and relation.columns == ["Count"]
+    return duckdb.ExpectedResultType.QUERY_RESULT in expected and not counts
 
 
 def _close(streams: list[pa.RecordBatchReader]) -> None:

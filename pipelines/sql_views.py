@@ -109,7 +109,7 @@ class Views:
         self._connection.register("runs", self._reader.runs_table())
 
     def _file(self, name: str, uri: str) -> None:
-        self._connection.register(name, singles_of(open_table(uri, self._reader.storage)))
+        self._connection.register(name, open_table(uri, self._reader.storage))
 
 
 def quoted(name: str) -> str:

@@ -25,7 +25,7 @@ def sql(
     file: Annotated[Path | None, typer.Option("--file", help="run the statements of a file")] = None,
     form: Annotated[RowFormat | None, typer.Option("--format", help="how rows are written [table]")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="the file that gets the rows, whole or not")
+        str | None, typer.Option("--output", help="the file that gets the rows, whole or not")
     ] = None,
     table: Annotated[
         list[str] | None,

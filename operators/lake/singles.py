@@ -1,10 +1,11 @@
-"""Tables with float16 columns for engines that have no such type: they are read as float32, a batch at a time."""
+"""Tables with float16 columns for engines that have no such type: they are read as float32."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
+import lance
 import pyarrow as pa
 import pyarrow.dataset
 
@@ -14,43 +15,35 @@ def singles(rows: pa.Table) -> pa.Table:
     return rows.cast(_wide(rows.schema))
 
 
-def singles_of(dataset: pyarrow.dataset.Dataset) -> pyarrow.dataset.Dataset:
-    """The dataset with its float16 columns and vectors as float32; itself when it has none.
+def singles_of(dataset: lance.LanceDataset) -> pyarrow.dataset.Dataset:
+    """The table with its float16 columns and vectors as float32; itself when it has none.
 
-    Filters and columns go on to the dataset, so what a scan does not name is not read.
+    Filters and columns go on to the table, so what a scan does not name is not read.
     """
     return dataset if dataset.schema == _wide(dataset.schema) else _Singles(dataset)
 
 
 class _Singles(pyarrow.dataset.Dataset):
-    """What an Arrow scan asks of a dataset: its schema, and scanners of some of its columns."""
+    """What an Arrow scan asks of a dataset; Lance itself casts, for Python in a scan could stop DuckDB for ever."""
 
-    def __init__(self, dataset: pyarrow.dataset.Dataset) -> None:
+    def __init__(self, dataset: lance.LanceDataset) -> None:
         self._dataset = dataset
 
     @property
     def schema(self) -> pa.Schema:
         return _wide(self._dataset.schema)
 
-    def scanner(self, **options: Any) -> _Scanner:
-        return _Scanner(self._dataset.scanner(**options))
+    def scanner(self, columns: Sequence[str] | None = None, **options: Any) -> lance.LanceScanner:
+        names = self.schema.names if columns is None else columns
+        return self._dataset.scanner(columns={name: self._read(name) for name in names}, **options)
 
-
-class _Scanner:
-    def __init__(self, scanner: Any) -> None:
-        self._scanner = scanner
-
-    @property
-    def projected_schema(self) -> pa.Schema:
-        return _wide(self._scanner.projected_schema)
-
-    def to_reader(self) -> pa.RecordBatchReader:
-        schema = self.projected_schema
-        return pa.RecordBatchReader.from_batches(schema, self._batches(schema))
-
-    def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        for batch in self._scanner.to_reader():
-            yield batch.cast(schema)
+    def _read(self, name: str) -> str:
+        kind, wide = self._dataset.schema.field(name).type, self.schema.field(name).type
+        column = f"`{name}`"
+        if kind == wide:
+            return column
+        size = f"FixedSizeList({wide.list_size}, Float32)" if pa.types.is_fixed_size_list(wide) else "Float32"
+        return f"arrow_cast({column}, '{size}')"
 
 
 def _wide(schema: pa.Schema) -> pa.Schema:
@@ -60,6 +53,6 @@ def _wide(schema: pa.Schema) -> pa.Schema:
 def _single(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_float16(kind):
         return pa.float32()
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_single(kind.value_type), kind.list_size)
+    if pa.types.is_fixed_size_list(kind) and pa.types.is_float16(kind.value_type):
+        return pa.list_(pa.float32(), kind.list_size)
     return kind

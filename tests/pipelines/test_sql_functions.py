@@ -259,6 +259,23 @@ def test_a_vector_meets_only_vectors_of_its_model(tmp_path: Path, folders: dict[
         run("select embed('a dog')")
 
 
+def test_vectors_of_two_bytes_answer_as_those_of_four_do(tmp_path: Path, folders: dict[str, str]) -> None:
+    lake = str(tmp_path / "lake")
+    make_lake(lake, TEXTS, vector_type="float16")
+    with opened(LakeReader.open(lake), model=folders["one"]) as session:
+
+        def ask(text: str) -> list[dict[str, Any]]:
+            return [row for result in session.run(text) for row in result.table().to_pylist()]
+
+        assert ask(
+            "select typeof(embedding_8) as kind, count(*) as n from demo where tokens = 1 group by 1"
+        ) == [{"kind": "FLOAT[8]", "n": 3}]
+        near = "select a.uri, round(cosine(a.embedding_32, embed('a dog')), 2) as score from demo a join demo b " \
+               "using (segment_id) join vector_search('demo', 'a dog', k := 1) using (segment_id)"  # fmt: skip
+        assert ask(near) == [{"uri": "it's.txt", "score": 1.0}]
+        assert len(ask("select * from demo")[0]["embedding_32"]) == 32
+
+
 def test_what_a_search_leaves_goes_with_the_next_statement(ask: Ask) -> None:
     ask("from vector_search('demo', 'cat')")
     assert not [row for row in ask("show tables") if row["name"].startswith("embedlake_")]
