@@ -189,9 +189,10 @@ def explained_sql(reader: LakeReader, *kinds: type[Exception]) -> Iterator[None]
         UsageError: the statement is at fault.
         LakeError: what it reads is.
     """
+    caught: tuple[type[Exception], ...] = (duckdb.Error, *kinds)
     try:
         yield
-    except (duckdb.Error, *kinds) as error:
+    except caught as error:
         text = " ".join(str(error).split())[:400]
         if _STORAGE_MARK in text:
             raise LakeError(f"cannot read {reader.layout.lake}: {text}") from error

@@ -60,7 +60,8 @@ class Statement:
                 return {name.lower() for name in self._connection.get_table_names(self._text)}, set()
             except duckdb.Error:
                 return set(), set()
-        named, own = set(), set()
+        named: set[str] = set()
+        own: set[str] = set()
         for node in _nodes(self._tree):
             if node.get("type") == "BASE_TABLE":
                 named.add(node["qualified_name"]["path"][-1].lower())

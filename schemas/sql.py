@@ -19,7 +19,7 @@ class Embed(Frozen):
 
     text: StrictStr
     task: StrictStr = Role.QUERY.value
-    width: StrictInt | None = Field(None, gt=0)
+    width: StrictInt | None = Field(default=None, gt=0)
     corpus: StrictStr | None = None
 
 
@@ -27,7 +27,7 @@ class EmbedImage(Frozen):
     """`embed_image('path')`: the image at a path or URI as a vector."""
 
     path: StrictStr
-    width: StrictInt | None = Field(None, gt=0)
+    width: StrictInt | None = Field(default=None, gt=0)
     corpus: StrictStr | None = None
 
 
@@ -36,8 +36,8 @@ class VectorSearch(Frozen):
 
     corpus: StrictStr
     query: StrictStr | Embed | EmbedImage
-    k: StrictInt = Field(10, ge=1, le=MOST_HITS)
-    width: StrictInt | None = Field(None, gt=0)
+    k: StrictInt = Field(default=10, ge=1, le=MOST_HITS)
+    width: StrictInt | None = Field(default=None, gt=0)
     filter: StrictStr | None = None
     modality: Modality | None = None
 

@@ -23,7 +23,7 @@ def singles_of(dataset: lance.LanceDataset) -> pyarrow.dataset.Dataset:
     return dataset if dataset.schema == _wide(dataset.schema) else _Singles(dataset)
 
 
-class _Singles(pyarrow.dataset.Dataset):
+class _Singles(pyarrow.dataset.Dataset):  # type: ignore[misc]
     """What an Arrow scan asks of a dataset; Lance itself casts, for Python in a scan could stop DuckDB for ever."""
 
     def __init__(self, dataset: lance.LanceDataset) -> None:

@@ -167,17 +167,18 @@ def test_a_wrong_flag_is_one_line(embedlake: Command, lake: str, words: list[str
 
 def test_a_file_of_the_caller_s_joins(embedlake: Command, lake: str, place: str) -> None:
     table = pa.table({"uri": ["a.txt", "b.txt"], "label": ["animal", "vehicle"]})
-    parquet, lines = io.BytesIO(), b'{"uri": "a.txt", "by": "me"}\n{"uri": "b.txt", "by": "you"}\n'
+    parquet, lines = io.BytesIO(), b'{"uri": "a.txt", "who": "me"}\n{"uri": "b.txt", "who": "you"}\n'
     pq.write_table(table, parquet)
     Storage().put(join(place, "labels.parquet"), parquet.getvalue())
     Storage().put(join(place, "people.jsonl"), lines)
     Storage().put(join(place, "sizes.csv"), b"uri,n\na.txt,7\n")
     said = embedlake(
-        "sql", "select text, label, n, by from demo join labels using (uri) join Sizes using (uri) "
+        "sql", "select text, label, n, who from demo join labels using (uri) join Sizes using (uri) "
         "join people using (uri)", "--lake", lake, "--json", "--table", f"labels={place}/labels.parquet",
         "--table", f"sizes={place}/sizes.csv", "--table", f"people={place}/people.jsonl"
     )  # fmt: skip
-    assert said.json["rows"] == [{"text": "the cat sat", "label": "animal", "n": 7, "by": "me"}]
+    assert said.err == ""
+    assert said.json["rows"] == [{"text": "the cat sat", "label": "animal", "n": 7, "who": "me"}]
     absent = ("from t", "--lake", lake, "--table", f"t={place}/absent.csv")
     refused(embedlake, ExitCode.SOURCE, *absent, says=f"not found: {place}/absent.csv")
     Storage().put(join(place, "odd.parquet"), b"not parquet")
@@ -305,7 +306,7 @@ def test_a_terminal_gets_the_prompt(lake: str, state: Path) -> None:
         seen = _until(ours, b" 42 ")
         if b"embedlake> " not in seen.partition(b" 42 ")[2]:
             _until(ours, b"embedlake> ")
-        os.write(ours, b"\x04")
+        os.write(ours, b".quit\r")
         _until(ours, None)
         assert child.wait(timeout=60) == 0
     finally:
