@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
 from jobs.plain import plain
-from jobs.show_sql import show_results
+from jobs.show_sql import interruptible, show_results
 from schemas.errors import EmbedlakeError
 from schemas.sql import CALLS, RowFormat
 from schemas.tables import ASSETS
@@ -64,11 +64,10 @@ def converse(session: Session, form: RowFormat, **terminal: Any) -> None:
         if text == ".quit":
             return
         try:
-            _obey(session, text, form)
+            interruptible(session, partial(_obey, session, text, form))
         except EmbedlakeError as error:
             print(f"embedlake: {plain(error)}", file=sys.stderr)
         except KeyboardInterrupt:
-            session.interrupt()
             print("embedlake: interrupted", file=sys.stderr)
 
 

@@ -7,7 +7,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -22,7 +23,7 @@ from schemas.errors import UsageError
 from schemas.sql import RowFormat
 
 if TYPE_CHECKING:
-    from pipelines.sql import Result
+    from pipelines.sql import Result, Session
 
 _ENDINGS: dict[str, RowFormat] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"}
 _SHOWN_ROWS = 1000
@@ -70,6 +71,22 @@ def show_results(results: Iterator[Result], form: RowFormat, output: str | None)
             rows = result.rows(flat=form == "csv")
             write_rows(rows.batches, rows.schema, sink, form, pipe=output is None)
             sink.flush()
+
+
+def interruptible(session: Session, work: Callable[[], None]) -> None:
+    """Do what runs statements so that a Ctrl-C stops them: DuckDB, in the main thread, would not look for one.
+
+    Raises:
+        KeyboardInterrupt: once the statement has ended.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            session.interrupt()
+            wait([done])
+            raise
 
 
 def show_result(result: Result) -> None:

@@ -43,7 +43,7 @@ def sql(
     Beside DuckDB's functions there are embed('text'), embed_image('path'), cosine(a, b) and the table
     vector_search('corpus', 'text', k := 10).
     """
-    from jobs.show_sql import row_format, show_results
+    from jobs.show_sql import interruptible, row_format, show_results
     from operators.storage import Storage
     from pipelines.reader import LakeReader
     from pipelines.sql import opened
@@ -55,7 +55,7 @@ def sql(
     reader = LakeReader.open(lake, Storage(config.storage), version)
     with opened(reader, corpus=corpus, model=model, tables=tables, files=True) as session:
         if text is not None:
-            return show_results(session.run(text), chosen, output)
+            return interruptible(session, lambda: show_results(session.run(text), chosen, output))
         from jobs.repl import converse
 
         if output or chosen not in ("table", "json", "csv"):

@@ -6,6 +6,7 @@ import io
 import os
 import pty
 import select
+import signal
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.ipc
@@ -292,6 +294,23 @@ def test_words_of_the_lake_and_of_sql_are_completed(lake: str) -> None:
     assert offered(".sch") == {".schema": ""}
     assert offered(".schema demo_") == {"demo__assets": "table"}
     assert offered("select ") == {}
+
+
+def test_ctrl_c_ends_a_long_statement(lake: str) -> None:
+    endless = "select sum(a.range % 7) from range(10000000) a, range(10000000) b"
+    command = [sys.executable, "-m", "jobs", "sql", endless, "--lake", lake]
+    child = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 120
+        while psutil.Process(child.pid).num_threads() < 4 and time.monotonic() < end:
+            time.sleep(0.1)
+        time.sleep(1)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.wait()
+    assert (child.returncode, out, err) == (ExitCode.INTERRUPTED, "", "embedlake: interrupted\n")
 
 
 def test_a_terminal_gets_the_prompt(lake: str, state: Path) -> None:
