@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _ENDINGS: dict[str, RowFormat] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"}
 _SHOWN_ROWS = 1000
+_INTERRUPT_SECONDS = 0.2
 _SPOOLED_BYTES = 8 << 20
 
 
@@ -84,8 +85,9 @@ def interruptible(session: Session, work: Callable[[], None]) -> None:
         try:
             done.result()
         except KeyboardInterrupt:
-            session.interrupt()
-            wait([done])
+            while not done.done():  # a statement that was about to begin has missed the first one
+                session.interrupt()
+                wait([done], timeout=_INTERRUPT_SECONDS)
             raise
 
 

@@ -14,7 +14,7 @@ from pipelines.reader import LakeReader
 from pipelines.sql_calls import Statement, define
 from pipelines.sql_vectors import Vectors
 from pipelines.sql_views import Views, quoted
-from schemas.errors import LakeError, UsageError
+from schemas.errors import LakeError, SourceError, UsageError
 
 _STORAGE_MARK = "reading the stream registered"
 _BATCH_ROWS = 8192
@@ -64,7 +64,8 @@ def opened(
         define(connection)
         views = Views(reader, connection, tables or {})
         connection.execute("SET lock_configuration = true")
-        yield Session(reader, connection, views, Vectors(reader, connection, corpus, model, files))
+        vectors = Vectors(reader, connection, corpus, model, files)
+        yield Session(reader, connection, views, vectors, Places(reader.layout.lake, tables or {}))
 
 
 @contextmanager
@@ -82,16 +83,51 @@ def connected() -> Iterator[duckdb.DuckDBPyConnection]:
             yield connection
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the rows of a session come from: the lake, and the caller's files by the names of their views."""
+
+    lake: str
+    files: Mapping[str, str]
+
+    @contextmanager
+    def explained(self, *kinds: type[Exception]) -> Iterator[None]:
+        """One line for a person from what DuckDB raises in the block, itself or as one of `kinds`.
+
+        Raises:
+            UsageError: the statement is at fault.
+            SourceError: a file of the caller's is.
+            LakeError: the lake is.
+        """
+        caught: tuple[type[Exception], ...] = (duckdb.Error, *kinds)
+        try:
+            yield
+        except caught as error:
+            text = " ".join(str(error).split())[:400]
+            if _STORAGE_MARK not in text:
+                raise UsageError(f"SQL: {text}") from error
+            for name, uri in self.files.items():
+                if f"{_STORAGE_MARK} as '{name}'" in text:
+                    raise SourceError(f"cannot read {uri}: {text}") from error
+            raise LakeError(f"cannot read {self.lake}: {text}") from error
+
+
 class Session:
     """Statements over one consistent view of a lake, one after the other; `opened` makes it."""
 
     def __init__(
-        self, reader: LakeReader, connection: duckdb.DuckDBPyConnection, views: Views, vectors: Vectors
+        self,
+        reader: LakeReader,
+        connection: duckdb.DuckDBPyConnection,
+        views: Views,
+        vectors: Vectors,
+        places: Places,
     ) -> None:
         self.reader = reader
         self.views = views
         self._connection = connection
         self._vectors = vectors
+        self._places = places
         self._streams: list[pa.RecordBatchReader] = []
 
     def run(self, text: str) -> Iterator[Result]:
@@ -103,13 +139,13 @@ class Session:
             LakeError: a table cannot be read.
         """
         _close(self._streams)
-        with explained_sql(self.reader):
+        with self._places.explained():
             statements = self._connection.extract_statements(text)
         for statement in statements:
-            with explained_sql(self.reader):
+            with self._places.explained():
                 relation = self._relation(statement.query)
             if relation is not None and _returns(statement, relation):
-                yield Result(self.reader, relation, self._streams)
+                yield Result(relation, self._streams, self._places)
             _close(self._streams)
 
     def describe(self, name: str) -> Iterator[Result]:
@@ -144,9 +180,9 @@ class Rows:
 class Result:
     """What a statement returns; nothing is held but the batch that is read."""
 
-    reader: LakeReader
     relation: duckdb.DuckDBPyRelation
     streams: list[pa.RecordBatchReader]
+    places: Places
 
     def rows(self, *, flat: bool = False) -> Rows:
         """The rows as record batches; `flat` makes texts of what a CSV cannot hold: JSON of what is nested.
@@ -156,7 +192,7 @@ class Result:
             LakeError: a table cannot be read; batches raise it, too.
         """
         _close(self.streams)
-        with explained_sql(self.reader):
+        with self.places.explained():
             stream = (self._flat() if flat else self.relation).to_arrow_reader(_BATCH_ROWS)
         self.streams.append(stream)
         schema = _unique(stream.schema)
@@ -168,7 +204,7 @@ class Result:
         return pa.Table.from_batches(rows.batches, rows.schema)
 
     def _batches(self, stream: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        with explained_sql(self.reader, pa.ArrowException, OSError):
+        with self.places.explained(pa.ArrowException, OSError):
             for batch in stream:
                 yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
@@ -179,24 +215,6 @@ class Result:
             value = f"CAST(to_json(#{at}) AS VARCHAR)" if kind.id in _NESTED else plain
             columns.append(f"{value} AS {quoted(name)}")
         return self.relation.project(", ".join(columns))
-
-
-@contextmanager
-def explained_sql(reader: LakeReader, *kinds: type[Exception]) -> Iterator[None]:
-    """One line for a person from what DuckDB raises in the block, itself or as one of `kinds`.
-
-    Raises:
-        UsageError: the statement is at fault.
-        LakeError: what it reads is.
-    """
-    caught: tuple[type[Exception], ...] = (duckdb.Error, *kinds)
-    try:
-        yield
-    except caught as error:
-        text = " ".join(str(error).split())[:400]
-        if _STORAGE_MARK in text:
-            raise LakeError(f"cannot read {reader.layout.lake}: {text}") from error
-        raise UsageError(f"SQL: {text}") from error
 
 
 def _returns(statement: duckdb.Statement, relation: duckdb.DuckDBPyRelation) -> bool:

@@ -186,6 +186,9 @@ def test_a_file_of_the_caller_s_joins(embedlake: Command, lake: str, place: str)
     Storage().put(join(place, "odd.parquet"), b"not parquet")
     odd = ("from t", "--lake", lake, "--table", f"t={place}/odd.parquet")
     refused(embedlake, ExitCode.SOURCE, *odd, says="cannot be read as parquet")
+    Storage().put(join(place, "late.csv"), b"n\n" + b"1234567\n" * 400_000 + b"word\n")
+    late = ("select sum(n) from t", "--lake", lake, "--table", f"t={place}/late.csv")
+    refused(embedlake, ExitCode.SOURCE, *late, says=f"cannot read {place}/late.csv")
 
 
 def test_a_vector_is_embedded_by_the_named_model(
