@@ -83,12 +83,14 @@ def interruptible(session: Session, work: Callable[[], None]) -> None:
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(work)
         try:
-            done.result()
+            while not done.done():  # a signal that another thread got is seen between two waits
+                wait([done], timeout=_INTERRUPT_SECONDS)
         except KeyboardInterrupt:
             while not done.done():  # a statement that was about to begin has missed the first one
                 session.interrupt()
                 wait([done], timeout=_INTERRUPT_SECONDS)
             raise
+        done.result()
 
 
 def show_result(result: Result) -> None:
