@@ -6,8 +6,10 @@ import os
 import stat
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from operators.faults import Fault, NotAFile, Read, Stat, StorageFault, final
 
@@ -101,13 +103,31 @@ def create(path: str, data: bytes) -> bool:
     return True
 
 
+@contextmanager
+def replacing(path: str) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` when the block ends; when the block raises, nothing has changed."""
+    name = _beside(path)
+    try:
+        with open(name, "xb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(name, path)
+    finally:
+        name.unlink(missing_ok=True)
+
+
 def _spill(path: str, data: bytes) -> str:
-    folder = Path(path).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    name = folder / f".tmp-{uuid.uuid4().hex}"
-    # Not `mkstemp`: its mode 0600 would lock other users out of the lake.
+    name = _beside(path)
     with open(name, "xb") as out:
         out.write(data)
         out.flush()
         os.fsync(out.fileno())
     return str(name)
+
+
+def _beside(path: str) -> Path:
+    folder = Path(path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    # Not `mkstemp`: its mode 0600 would lock other users out of the lake.
+    return folder / f".tmp-{uuid.uuid4().hex}"

@@ -57,14 +57,15 @@ class Wanted:
 
 @dataclass(slots=True)
 class Find:
-    """One search of a table at a version; `stages` tells what it took."""
+    """One search of a table at a version, with the rows' `vectors` if asked; `stages` tells what it took."""
 
     table: lance.LanceDataset
     finder: Finder | None
+    vectors: bool = False
     stages: list[Stage] = field(default_factory=list)
 
     def __call__(self, wanted: Wanted) -> pa.Table:
-        """The best rows, best first: all but the vectors, with `_score`, and `_fused` where words were given.
+        """The best rows, best first: with `_score`, and `_fused` where words were given.
 
         Raises:
             ValueError: Lance refuses the filter.
@@ -98,7 +99,7 @@ class Find:
         found = self._scan(
             "scan",
             f"every row's {embedding_column(wanted.width)}",
-            columns=[*self._plain(), "_distance"],
+            columns=[*self._columns(), "_distance"],
             nearest={**self._nearest(wanted, wanted.width), "k": wanted.limit, **_NO_INDEX},
             filter=wanted.filter,
         )
@@ -150,7 +151,7 @@ class Find:
         return pa.table({_ROW: found[_ROW].take(order), SCORE: pa.array(scores[order], pa.float32())})
 
     def _read(self, best: pa.Table) -> pa.Table:
-        found = self._take("read", "the hits' other columns", best[_ROW].to_pylist(), self._plain())
+        found = self._take("read", "the hits' other columns", best[_ROW].to_pylist(), self._columns())
         order = pc.index_in(best[_ROW], found[_ROW].combine_chunks())
         hits = found.take(order).drop_columns([_ROW])
         for name in best.column_names[1:]:
@@ -179,8 +180,8 @@ class Find:
         asked = pa.array(cut(wanted.vector, width)).cast(self.table.schema.field(column).type.value_type)
         return {"column": column, "q": asked, "metric": "cosine"}
 
-    def _plain(self) -> list[str]:
-        return [name for name in self.table.schema.names if not name.startswith(VECTORS)]
+    def _columns(self) -> list[str]:
+        return [name for name in self.table.schema.names if self.vectors or not name.startswith(VECTORS)]
 
 
 def ef(k: int) -> int:

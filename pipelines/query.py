@@ -6,11 +6,14 @@ import io
 import json
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import lance
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from operators.decode.document import decode_document
 from operators.model.contract import Engine, ModelSpec, Preparer
@@ -24,6 +27,7 @@ from schemas.space import Space
 
 _FILTER_MARKS = ("Invalid user input", "filter expression")
 """What Lance says when a filter is at fault: it cannot be planned, or fails on a row."""
+_NO_COLUMN = "_embedlake_absent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,14 @@ class Searcher:
         self.preparer: Preparer = spec.preparer(Role.QUERY)
         self.engine: Engine = spec.load()
 
-    def embed(self, parts: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
+    def embed(self, parts: Sequence[tuple[str, str]], task: str = Role.QUERY) -> npt.NDArray[np.float32]:
         """The query's vector at the full width, float32 `[dim]`, unit length.
 
         Raises:
-            UsageError: a part cannot be decoded or the model does not take it.
+            UsageError: a part cannot be decoded or the model does not take it, or its card has no such task.
             SourceError: a file cannot be read.
         """
+        preparer = self.preparer if task == Role.QUERY else self._preparer(task)
         document = {"parts": [_document_part(kind, value) for kind, value in parts]}
         try:
             segments = list(
@@ -95,11 +100,11 @@ class Searcher:
                     json.dumps(document).encode(),
                     self.space.recipe,
                     self.space.card,
-                    self.preparer.counter,
+                    preparer.counter,
                     self._open,
                 )
             )
-            inputs, _ = self.preparer.prepare([segment.parts for segment in segments])
+            inputs, _ = preparer.prepare([segment.parts for segment in segments])
         except AssetError as error:
             raise UsageError(f"cannot embed the query: {error.detail}") from error
         vector = self.engine.embed(inputs)[0]
@@ -127,6 +132,27 @@ class Searcher:
         stages: list[Stage] | None = None,
     ) -> list[Hit]:
         """As `search`, for a vector `[dim]` that `embed` returned; `further` is one more filter."""
+        found = self._nearest(vector, query, further, stages)
+        return [_hit(row, self.space.id) for row in found.to_pylist()]
+
+    def nearest_rows(self, vector: npt.NDArray[np.float32], query: Query, named: str = "--where") -> pa.Table:
+        """As `nearest`, as a table of the space's columns and then `score`, which takes the place of one so called.
+
+        `named` is what the caller calls the query's filter.
+        """
+        found = self._nearest(vector, query, named=named, vectors=True)
+        kept = [name for name in found.column_names if name not in ("score", SCORE, FUSED)]
+        return found.select([*kept, SCORE]).rename_columns([*kept, "score"])
+
+    def _nearest(
+        self,
+        vector: npt.NDArray[np.float32],
+        query: Query,
+        further: str | None = None,
+        stages: list[Stage] | None = None,
+        named: str = "--where",
+        vectors: bool = False,
+    ) -> pa.Table:
         wanted = Wanted(
             vector=vector,
             width=self.width(query.width),
@@ -135,14 +161,17 @@ class Searcher:
             filter=" AND ".join(f for f in (_filter(query), further) if f) or None,
         )
         state = self.reader.catalog.corpora[self.corpus].spaces[self.space.id]
-        find = Find(self.reader.segments(self.corpus, self.space.id), None if query.exact else state.finder)
+        table = self.reader.segments(self.corpus, self.space.id)
+        find = Find(table, None if query.exact else state.finder, vectors)
         try:
+            if query.where:
+                _check_whole(table, query.where, named)
             found = find.of_assets(wanted) if query.by_asset else find(wanted)
         except (ValueError, OSError) as error:
-            raise self._refusal(query, error) from error
+            raise self._refusal(query, error, named) from error
         if stages is not None:
             stages.extend(find.stages)
-        return [_hit(row, self.space.id) for row in found.to_pylist()]
+        return found
 
     def width(self, asked: int | None) -> int:
         """The width that is asked for, the full one when None.
@@ -165,9 +194,15 @@ class Searcher:
         with explained(uri, SourceError):
             return io.BytesIO(self.reader.storage.read(uri))
 
-    def _refusal(self, query: Query, error: Exception) -> EmbedlakeError:
+    def _preparer(self, task: str) -> Preparer:
+        known = dict.fromkeys((*Role, *self.spec.card.prompts))
+        if task not in known:
+            raise UsageError(f"task '{task}' is not one of the model's: {', '.join(known)}")
+        return self.spec.preparer(task)
+
+    def _refusal(self, query: Query, error: Exception, named: str) -> EmbedlakeError:
         if query.where and any(mark in str(error) for mark in _FILTER_MARKS):
-            return UsageError(f"--where '{query.where}': {_reason(error)}")
+            return UsageError(f"{named} '{query.where}': {_reason(error)}")
         table = self.reader.layout.space(self.corpus, self.space.id)
         return explain(OSError(_reason(error)), table, LakeError)
 
@@ -233,6 +268,14 @@ def _words(query: Query) -> str:
     if not words.strip():
         raise UsageError("--hybrid fuses with the words of the query, and there are none")
     return words
+
+
+def _check_whole(table: lance.LanceDataset, where: str, named: str) -> None:
+    """Refuse what Lance would read in part: it ignores all that follows the first whole expression."""
+    # Refused is what should be: of the column that is not there, or of the filter, which the search will tell.
+    with suppress(ValueError, OSError):
+        table.scanner(filter=f"{where} AND {_NO_COLUMN} = 1").explain_plan()
+        raise UsageError(f"{named} '{where}': it is not one expression")
 
 
 def _reason(error: BaseException) -> str:

@@ -30,15 +30,15 @@ class LakeReader:
     catalog: Catalog
 
     @classmethod
-    def open(cls, lake: str, storage: Storage | None = None) -> LakeReader:
-        """The lake as it is now.
+    def open(cls, lake: str, storage: Storage | None = None, entry: int | None = None) -> LakeReader:
+        """The lake as it is now, or as it was at an entry of the catalog, as long as maintenance keeps its versions.
 
         Raises:
-            LakeError: nothing was ever written there, or it cannot be read.
+            LakeError: nothing was ever written there, it cannot be read, or it has no such entry.
         """
         storage = storage or Storage()
         layout = Layout(check_lake_uri(lake))
-        catalog = CatalogLog(layout, storage).read()
+        catalog = CatalogLog(layout, storage).read(entry)
         if not catalog.corpora:
             raise LakeError(
                 f"no lake at {layout.lake}: `embedlake embed SOURCE --lake {layout.lake}` makes one"

@@ -27,7 +27,7 @@ from pipelines.plan import DIFFED, diff
 from pipelines.reconcile import Attempts
 from schemas.catalog import Opened, Published
 from schemas.recipe import Recipe
-from schemas.space import Space
+from schemas.space import Space, VectorType
 from schemas.tables import ASSETS, space_schema
 from tests.models.hashed import HashEngine, HashSpec
 
@@ -42,26 +42,36 @@ def make_lake(
     model_id: str = SPEC.card.model_id,
     vectors: npt.NDArray[np.float32] | None = None,
     ids: dict[str, str] | None = None,
+    spec: HashSpec = SPEC,
+    vector_type: VectorType = "float32",
 ) -> Space:
     """A corpus of one text segment for each URI, published by run `r1`; the URI `bad` is quarantined.
 
     `vectors` [texts, width] are the model's when None, and a segment's id is its URI where `ids` has none.
     """
+    card = spec.card if spec is not SPEC else SPEC.card.model_copy(update={"model_id": model_id})
+    space = Space(card=card, recipe=Recipe(), vector_type=vector_type)
+    publish(lake, corpus, space, _segments(space, texts, vectors, ids or {}), _assets(texts))
+    return space
+
+
+def publish(
+    lake: str, corpus: str, space: Space, rows: pa.Table | pa.RecordBatchReader, assets: pa.Table
+) -> None:
+    """Make a corpus of one space with these rows, as run `r1` would have published them."""
     layout, storage = Layout(lake), Storage()
-    space = Space(card=SPEC.card.model_copy(update={"model_id": model_id}), recipe=Recipe())
-    segments = Table(layout.space(corpus, space.id), storage)
-    assets = Table(layout.assets(corpus, space.id), storage)
-    opened = (segments.ensure(space_schema(space)).version, assets.ensure(ASSETS).version)
+    segment_table = Table(layout.space(corpus, space.id), storage)
+    asset_table = Table(layout.assets(corpus, space.id), storage)
+    opened = (segment_table.ensure(space_schema(space)).version, asset_table.ensure(ASSETS).version)
     log = CatalogLog(layout, storage)
     state = log.append(log.read(), Opened(corpus=corpus, space=space.id, space_version=opened[0],
                                           assets_version=opened[1], at=NOW))  # fmt: skip
     versions = (
-        segments.commit("r1", opened[0], segments.stage(_segments(space, texts, vectors, ids or {})), []),
-        assets.commit("r1", opened[1], assets.stage(_assets(texts)), []),
+        segment_table.commit("r1", opened[0], segment_table.stage(rows), []),
+        asset_table.commit("r1", opened[1], asset_table.stage(assets), []),
     )
     log.append(state, Published(corpus=corpus, space=space.id, space_version=versions[0],
                                 assets_version=versions[1], run_id="r1", at=NOW))  # fmt: skip
-    return space
 
 
 def embed_here(lake: str, sources: list[str], spec: ModelSpec, corpus: str = "demo") -> Space:

@@ -23,14 +23,19 @@ class CatalogLog:
     layout: Layout
     storage: Storage
 
-    def read(self) -> Catalog:
-        """The newest entry, or an empty catalog for a lake that is not there yet.
+    def read(self, number: int | None = None) -> Catalog:
+        """The newest entry, or an empty catalog for a lake that is not there yet; or the entry of a number.
 
         Raises:
-            LakeError: storage refuses, or an entry is not a catalog of this format.
+            LakeError: storage refuses, an entry is not a catalog of this format, or has been collected.
         """
         with explained(self.layout.lake, LakeError):
             numbers = self.numbers()
+            if number is not None and number not in numbers:
+                there = f"{numbers[0]} to {numbers[-1]}" if numbers else "none"
+                raise LakeError(f"{self.layout.lake} has no catalog entry {number}; there are: {there}")
+            if number is not None:
+                return self._parse(self.uri(number))
             return self._parse(self.uri(numbers[-1])) if numbers else Catalog()
 
     def uri(self, number: int) -> str:

@@ -327,7 +327,7 @@ SURFACE = {
     "spaces drop": ["--corpus", "--json", "--lake", "--wait-minutes", "--yes"],
     "spaces list": ["--corpus", "--json", "--lake"],
     "spaces show": ["--corpus", "--json", "--lake"],
-    "sql": ["--json", "--lake"],
+    "sql": ["--corpus", "--file", "--format", "--json", "--lake", "--model", "--output", "--table", "--version"],
     "status": ["--json", "--lake"],
     "train": ["--data", "--device", "--json", "--recipe", "--resume", "--threads", "--to"],
     "widths": ["--add", "--corpus", "--drop", "--json", "--k", "--lake", "--look", "--queries", "--sample", "--seed",
