@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipelines.spaces import Alias, Drop, SpaceStatus
-    from schemas.catalog import SpaceState
+    from schemas.corpus import SpaceState
     from schemas.report import BackfillReport
     from schemas.space import Space
 

@@ -25,7 +25,7 @@ from pipelines.ledger import Ledger
 from pipelines.plan import DIFFED
 from pipelines.reader import LakeReader
 from pipelines.spaces import coverage
-from schemas.catalog import Backfill, Corpus
+from schemas.corpus import Backfill, Corpus
 from schemas.errors import ConflictError, ErrorCode, LakeError, ModelError, UsageError
 from schemas.report import BackfillReport, RunReport
 

@@ -20,8 +20,8 @@ from pipelines.forget import forgotten_mask
 from pipelines.plan import DIFFED, Plan, diff
 from pipelines.reader import LakeReader
 from pipelines.sql import connected
-from schemas.catalog import Backfill
 from schemas.config import Selection
+from schemas.corpus import Backfill
 from schemas.errors import SourceError, UsageError
 from schemas.tables import LISTING, METADATA_DIGEST, SEGMENT
 

@@ -20,7 +20,7 @@ from pipelines.reader import LakeReader
 from pipelines.spaces import coverage
 from pipelines.thumbnails import thumbnails
 from pipelines.vectors import Matrix, matrix, nearest, unit
-from schemas.catalog import Compared, Verdict
+from schemas.catalog import Compared
 from schemas.compare import (
     Comparison,
     Gate,
@@ -33,6 +33,7 @@ from schemas.compare import (
     SpaceCost,
     SpaceSummary,
 )
+from schemas.corpus import Verdict
 from schemas.errors import UsageError
 from schemas.space import embedding_column
 from schemas.tables import EMBEDDED

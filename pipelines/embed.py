@@ -33,8 +33,8 @@ from pipelines.progress import Progress, Silent
 from pipelines.reconcile import Attempts, Reconciled
 from pipelines.runlog import LOGGER, run_log
 from pipelines.shards import shards, with_staged
-from schemas.catalog import check_corpus_name
 from schemas.config import Policy, RunConfig, Selection
+from schemas.corpus import check_corpus_name
 from schemas.errors import CoverageError, LakeError
 from schemas.recipe import Recipe
 from schemas.report import RunReport

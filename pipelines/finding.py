@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from operators.lake.indices import indexed_columns
 from pipelines.vectors import matrix, unit
-from schemas.catalog import Finder
+from schemas.corpus import Finder
 from schemas.space import VECTORS, embedding_column
 
 Vector = npt.NDArray[np.float32]

@@ -20,7 +20,8 @@ from operators.lake.tables import Table
 from operators.storage import Storage, check_lake_uri, explained
 from pipelines.lease import Lease, held
 from schemas.card import Frozen
-from schemas.catalog import Catalog, Corpus
+from schemas.catalog import Catalog
+from schemas.corpus import Corpus
 from schemas.errors import ConflictError, LakeError, UsageError
 
 DAYS = 7.0

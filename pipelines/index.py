@@ -15,7 +15,8 @@ from pipelines.lease import Lease, held
 from pipelines.reader import LakeReader
 from pipelines.recall import RECALL, Truth, measured
 from schemas.card import Frozen
-from schemas.catalog import Catalog, Finder, Indexed
+from schemas.catalog import Catalog, Indexed
+from schemas.corpus import Finder
 from schemas.errors import LakeError, UsageError
 from schemas.space import IndexKind, Space, embedding_column
 

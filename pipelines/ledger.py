@@ -19,7 +19,8 @@ from operators.storage import Storage
 from pipelines.carry import Carrier
 from pipelines.prepared import Changes, Media, kept_before, stale
 from pipelines.runlog import LOGGER
-from schemas.catalog import Backfill, Catalog, Corpus, Opened, Published, SpaceState
+from schemas.catalog import Catalog, Opened, Published
+from schemas.corpus import Backfill, Corpus, SpaceState
 from schemas.errors import LakeError, ModelError, UsageError
 from schemas.space import Space
 from schemas.tables import ASSETS, MEDIA, METADATA_DIGEST, space_schema

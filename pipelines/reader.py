@@ -14,7 +14,8 @@ from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
 from operators.storage import Storage, check_lake_uri, explained, join
-from schemas.catalog import Catalog, Corpus
+from schemas.catalog import Catalog
+from schemas.corpus import Corpus
 from schemas.errors import LakeError
 from schemas.groups import GroupKind
 from schemas.report import RunReport

@@ -14,7 +14,7 @@ import pyarrow as pa
 from operators.lake.indices import partitions
 from pipelines.finding import cut, ef
 from pipelines.vectors import matrix
-from schemas.catalog import Finder
+from schemas.corpus import Finder
 from schemas.space import IndexKind, embedding_column
 
 K, QUERIES = 10, 200

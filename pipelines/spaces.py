@@ -15,7 +15,8 @@ from operators.storage import Storage, explained, join
 from pipelines.lease import held
 from pipelines.reader import LakeReader
 from schemas.card import Frozen
-from schemas.catalog import Corpus, Dropped, Promoted, RolledBack, SpaceState, Verdict
+from schemas.catalog import Dropped, Promoted, RolledBack
+from schemas.corpus import Corpus, SpaceState, Verdict
 from schemas.errors import GateError, LakeError, UsageError
 from schemas.groups import GroupKind
 from schemas.tables import EMBEDDED, METADATA_DIGEST, QUARANTINED

@@ -9,8 +9,8 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from schemas.card import Frozen
-from schemas.catalog import check_corpus_name
 from schemas.config import Policy, RunConfig, Selection, StorageConfig
+from schemas.corpus import check_corpus_name
 from schemas.errors import ExitCode
 from schemas.report import BackfillReport, RunReport
 from schemas.space import VectorType

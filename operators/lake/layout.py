@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from operators.storage import join
-from schemas.catalog import Corpus, Versions
+from schemas.corpus import Corpus, Versions
 from schemas.groups import GroupKind
 from schemas.recipe import Recipe
 

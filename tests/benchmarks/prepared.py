@@ -37,8 +37,8 @@ from pipelines.embed import EmbedJob
 from pipelines.engine.cluster import cluster, cores
 from pipelines.prepared import with_kept
 from pipelines.reader import LakeReader
-from schemas.catalog import Backfill
 from schemas.config import Policy
+from schemas.corpus import Backfill
 from schemas.space import Space
 from schemas.tables import KEPT_COLUMN, SEGMENT_KIND
 

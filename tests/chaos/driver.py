@@ -11,8 +11,8 @@ from typing import Any
 
 from pipelines.backfill import BackfillJob
 from pipelines.embed import EmbedJob
-from schemas.catalog import Backfill
 from schemas.config import Policy, RunConfig
+from schemas.corpus import Backfill
 from schemas.errors import EmbedlakeError
 from tests.models.counting import CountingSpec
 

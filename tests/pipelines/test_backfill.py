@@ -19,8 +19,8 @@ from pipelines.reader import LakeReader
 from pipelines.spaces import coverage, promote, rollback
 from pipelines.sql import query
 from pipelines.status import status
-from schemas.catalog import Backfill
 from schemas.config import Policy, RunConfig
+from schemas.corpus import Backfill
 from schemas.errors import UsageError
 from schemas.nightly import CorpusNight, Nightly, NightlyCorpus
 from schemas.recipe import Recipe, TextRecipe

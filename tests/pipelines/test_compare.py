@@ -12,8 +12,8 @@ from jobs.show_compare import page
 from pipelines.compare import compare, gate_failures, health
 from pipelines.reader import LakeReader
 from pipelines.spaces import promote
-from schemas.catalog import Backfill
 from schemas.compare import Comparison, Gate, Golden, ModalityCoverage
+from schemas.corpus import Backfill
 from schemas.errors import GateError, UsageError
 from schemas.recipe import Recipe
 from schemas.space import Space

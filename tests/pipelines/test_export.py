@@ -20,7 +20,7 @@ from pipelines.gc import collect
 from pipelines.maintenance import maintain
 from pipelines.reader import LakeReader
 from pipelines.spaces import drop, promote
-from schemas.catalog import Backfill
+from schemas.corpus import Backfill
 from schemas.errors import ConflictError, UsageError
 from schemas.export import DType, ExportSpec
 from schemas.space import Space

@@ -26,7 +26,8 @@ from pipelines.gc import collect
 from pipelines.lease import held
 from pipelines.maintenance import maintain
 from pipelines.reader import LakeReader
-from schemas.catalog import Erased, Maintained, Published, Versions
+from schemas.catalog import Erased, Maintained, Published
+from schemas.corpus import Versions
 from schemas.errors import ConflictError, LakeError, UsageError
 from tests.pipelines.wear import CORPUS, SPACE, Killed, Worn, die_before, polled, texts, vector
 

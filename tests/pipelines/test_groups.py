@@ -28,7 +28,8 @@ from pipelines.reader import LakeReader
 from pipelines.spaces import drop, promote
 from pipelines.sql import query
 from schemas.card import Modality
-from schemas.catalog import Backfill, Catalog, Grouped
+from schemas.catalog import Catalog, Grouped
+from schemas.corpus import Backfill
 from schemas.errors import ConflictError, LakeError, UsageError
 from schemas.groups import Clustering, Deduplication, GroupKind, of
 from tests.lakes import NOW, make_lake

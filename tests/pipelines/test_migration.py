@@ -17,8 +17,8 @@ from pipelines.embed import EmbedJob
 from pipelines.migration import Halves, MigrationSearcher
 from pipelines.query import Hit, Query, Searcher
 from pipelines.reader import LakeReader
-from schemas.catalog import Backfill
 from schemas.config import Policy, RunConfig
+from schemas.corpus import Backfill
 from schemas.errors import UsageError
 from tests.models.salted import SaltedSpec
 from tests.operators.decode.clips import audio, tone

@@ -25,8 +25,8 @@ from pipelines.maintenance import maintain
 from pipelines.reader import LakeReader
 from pipelines.spaces import drop
 from schemas.card import ImageInput, ModelCard
-from schemas.catalog import Backfill
 from schemas.config import Policy, RunConfig
+from schemas.corpus import Backfill
 from schemas.errors import CoverageError
 from schemas.recipe import Recipe, TextRecipe
 from schemas.space import Space

@@ -17,7 +17,7 @@ from pipelines.export import push as work
 from pipelines.export.push import Pushed, push
 from pipelines.maintenance import maintain
 from pipelines.reader import LakeReader
-from schemas.catalog import Backfill
+from schemas.corpus import Backfill
 from schemas.errors import LakeError, UsageError
 from schemas.export import DType, ExportSpec
 from tests.models.hashed import HashSpec

@@ -19,7 +19,8 @@ from pipelines.maintenance import maintain
 from pipelines.reader import LakeReader
 from pipelines.spaces import coverage, drop, find_space, promote, rollback, spaces
 from pipelines.sql import query
-from schemas.catalog import Backfill, Compared, Promoted, Published, RolledBack, Verdict
+from schemas.catalog import Compared, Promoted, Published, RolledBack
+from schemas.corpus import Backfill, Verdict
 from schemas.errors import ConflictError, GateError, LakeError, UsageError
 from schemas.space import Space
 from tests.models.salted import SaltedSpec

@@ -31,7 +31,7 @@ from pipelines.listing import combine
 from pipelines.plan import DIFFED, diff
 from pipelines.reader import LakeReader
 from pipelines.reconcile import Attempts
-from schemas.catalog import Backfill
+from schemas.corpus import Backfill
 from schemas.errors import LakeError
 from schemas.recipe import Recipe
 from schemas.space import Space

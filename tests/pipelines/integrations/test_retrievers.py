@@ -19,7 +19,7 @@ from pipelines.integrations import langchain_retriever, llamaindex_retriever
 from pipelines.query import Query, Searcher
 from pipelines.reader import LakeReader
 from pipelines.spaces import promote
-from schemas.catalog import Backfill
+from schemas.corpus import Backfill
 from schemas.errors import LakeError, ModelError, UsageError
 from tests.lakes import make_lake
 from tests.models.hashed import DIM, HashSpec
