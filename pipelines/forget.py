@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from operators.lake.deletion import row_addresses
 from operators.lake.erasure import ErasedTable, check_erased
 from operators.lake.files import delete, find, remove_cut_tables, spilled, table_uris
 from operators.lake.groups import erase_any
@@ -22,7 +21,7 @@ from operators.lake.log import CatalogLog
 from operators.lake.runs import run_folders
 from operators.lake.sweep import Sweep, sweep
 from operators.lake.tables import LIVE_TAG, Table
-from operators.lake.tombstones import Tombstones, containers
+from operators.lake.tombstones import Tombstones
 from operators.lake.traces import Traces
 from operators.storage import Storage, explained, normalize
 from pipelines.gc import needed_files
@@ -30,22 +29,9 @@ from pipelines.lease import Lease, held
 from pipelines.reader import LakeReader
 from schemas.card import Frozen
 from schemas.catalog import Catalog, Erased
-from schemas.errors import LakeError, UsageError
+from schemas.errors import LakeError
 
 _EVER = datetime.max.replace(tzinfo=UTC)
-_HASH = "content_hash"
-
-
-class Choice(Frozen):
-    """Which assets a request means, and how much of the corpus they are now.
-
-    `copies` counts other assets with the same content, which stay.
-    """
-
-    uris: tuple[str, ...]
-    assets: int
-    segments: int
-    copies: int
 
 
 class Erasure(Frozen):
@@ -61,42 +47,6 @@ class Erasure(Frozen):
     files: int
     bytes: int
     catalog_entry: int | None
-
-
-def choose(reader: LakeReader, corpus: str, uris: Sequence[str] = (), where: str | None = None) -> Choice:
-    """The assets that a request means, and those that an erasure that was cut short has left.
-
-    Args:
-        reader: of the lake.
-        corpus: in which.
-        uris: as they are in the lake, or as a person writes a path. They need not be in the corpus now: old
-            versions may hold them.
-        where: an SQL predicate; an asset is meant when its row in `assets`, or one of its segments, matches. With
-            an archive what lies in it is meant too.
-
-    Raises:
-        UsageError: the predicate fits neither table.
-    """
-    columns = ["uri", "container", _HASH]
-    assets = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=columns)))
-    known = set(assets["uri"].filter(assets["uri"].is_in(list(uris))))
-    named = {uri if uri in known else normalize(uri) for uri in uris}
-    named |= set(unfinished(reader.layout, corpus, reader.storage))
-    named |= _matching(reader, corpus, where) if where else set()
-    chosen = sorted(named | _inside(reader, corpus, named))
-    mine = assets.filter(pl.col("uri").is_in(chosen))
-    others = assets.join(mine, on="uri", how="anti").join(mine, on=_HASH, how="semi")
-    segments = len(row_addresses(reader.segments(corpus), chosen)) if chosen else 0
-    return Choice(uris=tuple(chosen), assets=mine.height, segments=segments, copies=others.height)
-
-
-def _inside(reader: LakeReader, corpus: str, archives: set[str]) -> set[str]:
-    """What lies in archives, at any depth and in any space: another recipe may not open them."""
-    found: set[str] = set()
-    for space in reader.catalog.corpora[corpus].spaces:
-        table = reader.assets(corpus, space).to_table(columns=["uri"], filter="container IS NOT NULL")
-        found |= {uri for uri in table["uri"].to_pylist() if not archives.isdisjoint(containers(uri))}
-    return found
 
 
 def unfinished(layout: Layout, corpus: str, storage: Storage) -> list[str]:
@@ -300,21 +250,6 @@ class _Erasing:
             for name in needed & {file.uri.rsplit("/", 1)[-1] for file in find(storage, uri)}:
                 if self.traces.in_staged(table, name):
                     raise LakeError(f"staged file {name} of {uri} still holds a forgotten asset")
-
-
-def _matching(reader: LakeReader, corpus: str, where: str) -> set[str]:
-    found: set[str] = set()
-    refused: list[str] = []
-    spaces = reader.catalog.corpora[corpus].spaces
-    tables = [open_(corpus, space) for space in spaces for open_ in (reader.assets, reader.segments)]
-    for table in tables:
-        try:
-            found |= set(table.to_table(columns=["uri"], filter=where)["uri"].to_pylist())
-        except (ValueError, OSError) as error:
-            refused.append(" ".join(str(error).split())[:200])
-    if len(refused) == len(tables):
-        raise UsageError(f"--where {where!r} fits neither the assets nor the segments: {refused[0]}")
-    return found
 
 
 def _write_unfinished(layout: Layout, corpus: str, storage: Storage, uris: list[str]) -> None:

@@ -18,7 +18,7 @@ from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
 from operators.storage import Storage, check_lake_uri
 from pipelines.lease import Lease
-from pipelines.query import locate
+from pipelines.locators import locate
 from pipelines.reader import LakeReader
 from pipelines.spaces import find_space
 from pipelines.vectors import Matrix, matrix, unit

@@ -6,20 +6,20 @@ import io
 import json
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import lance
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from operators.decode.document import decode_document
+from operators.lake.filters import check_whole
 from operators.model.contract import Engine, ModelSpec, Preparer
 from operators.model.registry import resolve
 from operators.storage import explain, explained, normalize
 from pipelines.finding import FUSED, SCORE, Find, Stage, Wanted, cut
+from pipelines.locators import locate
 from pipelines.reader import LakeReader
 from schemas.card import Modality, Role
 from schemas.errors import AssetError, EmbedlakeError, LakeError, ModelError, SourceError, UsageError
@@ -27,7 +27,6 @@ from schemas.space import Space
 
 _FILTER_MARKS = ("Invalid user input", "filter expression")
 """What Lance says when a filter is at fault: it cannot be planned, or fails on a row."""
-_NO_COLUMN = "_embedlake_absent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ class Searcher:
         find = Find(table, None if query.exact else state.finder, vectors)
         try:
             if query.where:
-                _check_whole(table, query.where, named)
+                check_whole(table, query.where, named)
             found = find.of_assets(wanted) if query.by_asset else find(wanted)
         except (ValueError, OSError) as error:
             raise self._refusal(query, error, named) from error
@@ -270,14 +269,6 @@ def _words(query: Query) -> str:
     return words
 
 
-def _check_whole(table: lance.LanceDataset, where: str, named: str) -> None:
-    """Refuse what Lance would read in part: it ignores all that follows the first whole expression."""
-    # Refused is what should be: of the column that is not there, or of the filter, which the search will tell.
-    with suppress(ValueError, OSError):
-        table.scanner(filter=f"{where} AND {_NO_COLUMN} = 1").explain_plan()
-        raise UsageError(f"{named} '{where}': it is not one expression")
-
-
 def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()).split(", /", 1)[0].split(" rust/", 1)[0][:300]
 
@@ -285,23 +276,3 @@ def _reason(error: BaseException) -> str:
 def _hit(row: dict[str, Any], space: str) -> Hit:
     score, fused = row.pop(SCORE), row.pop(FUSED, None)
     return Hit(row["uri"], row["modality"], score, locate(row), row["text"], row, space, fused)
-
-
-def locate(row: dict[str, Any]) -> str:
-    """A segment's locator for people: `p. 7`, `pp. 7-9`, `01:23-01:31`, `rows 4-5`, `chars 0-812`, or nothing."""
-    if row["page"] is not None:
-        last = row["page_end"]
-        return f"p. {row['page']}" if last in (None, row["page"]) else f"pp. {row['page']}-{last}"
-    if row["start_ms"] is not None:
-        return f"{_clock(row['start_ms'])}-{_clock(row['end_ms'])}"
-    if row["row_start"] is not None:
-        return f"rows {row['row_start']}-{row['row_end']}"
-    if row["char_start"] is not None:
-        return f"chars {row['char_start']}-{row['char_end']}"
-    return ""
-
-
-def _clock(ms: int) -> str:
-    seconds = ms // 1000
-    hours = f"{seconds // 3600}:" if seconds >= 3600 else ""
-    return f"{hours}{seconds // 60 % 60:02d}:{seconds % 60:02d}"

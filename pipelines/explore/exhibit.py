@@ -10,7 +10,8 @@ from operators.decode.sniff import DOCUMENT
 from operators.storage import parent, resolve
 from pipelines.explore.assets import Asset, Assets, context_of
 from pipelines.explore.pictures import shown_as
-from pipelines.query import Hit, any_of, locate
+from pipelines.locators import locate
+from pipelines.query import Hit, any_of
 from pipelines.reader import LakeReader
 from pipelines.status import status
 from schemas.card import Modality

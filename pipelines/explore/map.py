@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.query import locate
+from pipelines.locators import locate
 from pipelines.reader import LakeReader
 from pipelines.vectors import Matrix, matrix, unit
 from schemas.space import embedding_column

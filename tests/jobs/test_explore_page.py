@@ -94,6 +94,7 @@ def test_a_query_shows_an_image_a_video_from_its_second_and_a_page_of_a_pdf(page
     source = f"/media?uri={site.uri('video/farm-day.mp4')}#t={start:g},{end:g}"
     assert unquote(video.get_attribute("src")) == source
     sync_api.expect(video).to_have_js_property("paused", False)
+    page.wait_for_function("video => video.currentTime > 0", arg=video.element_handle())
     assert start <= video.evaluate("video => video.currentTime") < end
     assert video.evaluate("video => video.videoWidth") > 0
 

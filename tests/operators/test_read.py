@@ -17,7 +17,7 @@ from operators.sources import spool
 from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.listing import list_source
 from operators.storage import Storage
-from pipelines.query import locate
+from pipelines.locators import locate
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import PdfRecipe, Recipe, TextRecipe
 from schemas.tables import ASSET_KIND, LISTING, SEGMENT_KIND, TAKEN_COLUMN

@@ -13,8 +13,9 @@ import pytest
 from operators.lake.files import delete
 from operators.sources.listing import Listed
 from operators.storage import Storage, join
+from pipelines.chosen import choose
 from pipelines.embed import EmbedJob
-from pipelines.forget import choose, forget
+from pipelines.forget import forget
 from pipelines.reader import LakeReader
 from schemas.config import Policy, RunConfig, Selection
 from schemas.report import RunReport

@@ -21,7 +21,8 @@ from operators.lake.files import find
 from operators.lake.layout import Layout
 from operators.lake.tables import Table
 from operators.storage import join
-from pipelines.forget import allow_again, choose, forget
+from pipelines.chosen import choose
+from pipelines.forget import allow_again, forget
 from pipelines.gc import collect
 from pipelines.lease import held
 from pipelines.maintenance import maintain
@@ -297,6 +298,9 @@ def test_what_is_meant_is_told_first(worn: Worn) -> None:
     assert choose(reader, CORPUS, ["relative.txt"]).uris == (str(Path("relative.txt").absolute()),)
     with pytest.raises(UsageError, match="fits neither"):
         choose(reader, CORPUS, where="nothing = 1")
+    for more in ("status = 'embedded' garbage", "uri = 'a') OR (uri = 'b'"):
+        with pytest.raises(UsageError, match="it is not one expression"):
+            choose(reader, CORPUS, where=more)
 
 
 def test_a_run_that_is_on_is_not_disturbed(worn: Worn) -> None:
