@@ -45,6 +45,8 @@ def row_format(form: RowFormat | None, output: str | None, as_json: bool) -> Row
         raise UsageError(f"cannot tell the format of {output}: give --format, one of {known}")
     if output and scheme(output) != "file":
         raise UsageError(f"--output {output}: write a local file")
+    if output and (path := Path(disk.path(output))).exists() and (path.is_symlink() or not path.is_file()):
+        raise UsageError(f"--output {output} is no file, or a link to one: name a file, or use a pipe")
     if found in ("parquet", "arrow") and output is None and sys.stdout.isatty():
         raise UsageError(f"{found} is not for a terminal: give --output FILE, or a pipe")
     return found
@@ -64,6 +66,7 @@ def show_results(results: Iterator[Result], form: RowFormat, output: str | None)
         if form == "json":
             _write_json(results, sink)
             return
+        number = 0
         for number, result in enumerate(results, 1):
             if number > 1:
                 raise UsageError(
@@ -72,6 +75,8 @@ def show_results(results: Iterator[Result], form: RowFormat, output: str | None)
             rows = result.rows(flat=form == "csv")
             write_rows(rows.batches, rows.schema, sink, form, pipe=output is None)
             sink.flush()
+        if not number and output is not None:
+            raise UsageError(f"no statement returns rows: {output} was not written")
 
 
 def interruptible(session: Session, work: Callable[[], None]) -> None:

@@ -52,9 +52,11 @@ class ParquetPlace:
     @property
     def filesystem(self) -> str:
         """The lines that make `fs`."""
-        given: dict[str, str] = {"region": self.storage.region or "us-east-1"}
+        given: dict[str, object] = {"region": self.storage.region or "us-east-1"}
         if endpoint := _endpoint(self.storage):
             given |= {"endpoint_override": endpoint.partition("://")[2], "scheme": scheme(endpoint)}
+        if self.storage.config.anonymous:
+            given["anonymous"] = True
         told = ", ".join(f"{name}={value!r}" for name, value in given.items())
         return f"from pyarrow.fs import S3FileSystem\n\nfs = S3FileSystem({told})\n"
 
@@ -79,7 +81,7 @@ def parquet_place(target: str, storage: Storage = Storage()) -> ParquetPlace:
     uri = normalize(target)
     with explained(uri, LakeError):
         manifest = Target(uri, storage).manifest()
-    if manifest is None:
+    if manifest is None or manifest.source is None:
         raise LakeError(f"no export at {uri}: `embedlake export --to {uri}` makes one")
     return ParquetPlace(uri, manifest.spec.widths[0], manifest.spec.dtype, storage)
 
@@ -152,6 +154,8 @@ def _polars(place: ParquetPlace) -> str:
         if endpoint := _endpoint(place.storage):
             allow = str(endpoint.startswith("http://")).lower()
             options |= {"aws_endpoint_url": endpoint, "aws_allow_http": allow}
+        if place.storage.config.anonymous:
+            options["aws_skip_signature"] = "true"
         more = f", storage_options={options!r}"
     return (
         f"import polars as pl\n\nsegments = pl.scan_parquet({join(place.uri, '**/*.parquet')!r}{more})\n"
@@ -221,6 +225,8 @@ def _lance_options(storage: Storage, uri: str) -> dict[str, str]:
     options = {"aws_region": storage.region or "us-east-1"}
     if endpoint := _endpoint(storage):
         options |= {"aws_endpoint": endpoint, "allow_http": str(endpoint.startswith("http://")).lower()}
+    if storage.config.anonymous:
+        options["aws_skip_signature"] = "true"
     return options
 
 

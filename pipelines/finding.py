@@ -24,10 +24,14 @@ SCORE, FUSED = "_score", "_fused"
 """The cosine with the query; and what reciprocal rank fusion makes of that order and the words' one."""
 _RRF = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009)."""
+_LEAST_EF = 800
+"""A search is never walked more narrowly than the one that was measured."""
 _FUSED_CANDIDATES = 5
 """Rows of either order that are fused, for each hit."""
 
 
+FEW = 20_000
+"""So many rows are compared as quickly as an index is read."""
 _NO_INDEX: dict[str, bool | int] = {"use_index": False}
 _ROWS_AN_ASSET = 4
 """Rows that are looked at for each asset, at first; and how much more each time that they were too few."""
@@ -71,7 +75,7 @@ class Find:
             ValueError: Lance refuses the filter.
             OSError: the table cannot be read.
         """
-        finder = self.finder if self.finder and self.finder.width <= wanted.width else None
+        finder = self._finder(wanted)
         if finder is None and wanted.words is None:
             return self._every_row(wanted)
         near = self._near(wanted, finder)
@@ -79,6 +83,16 @@ class Find:
         ranked = self._ranked(wanted, list(dict.fromkeys([*near, *words])))
         best = _fused(ranked, words) if wanted.words is not None else ranked
         return self._read(best.slice(0, wanted.limit))
+
+    def _finder(self, wanted: Wanted) -> Finder | None:
+        """The index' finder, where it is worth it: not for a narrower width, for few rows or for most of them."""
+        finder = self.finder
+        if finder is None or finder.width > wanted.width:
+            return None
+        if _shortlist(wanted, finder) > max(FEW, finder.rows // 10):
+            return None
+        # What a filter leaves lies anywhere: its nearest rows need not be where a shortlist of all rows is.
+        return None if wanted.filter and self.table.count_rows(wanted.filter) <= FEW else finder
 
     def of_assets(self, wanted: Wanted) -> pa.Table:
         """As a call, but of each asset its best row alone: more is looked at until there are enough assets.
@@ -112,8 +126,7 @@ class Find:
             k, width, how = wanted.limit * _FUSED_CANDIDATES, wanted.width, _NO_INDEX
             over = f"every row's {embedding_column(width)}"
         else:
-            least = 1 if wanted.words is None else _FUSED_CANDIDATES
-            k, width = wanted.limit * max(finder.candidates, least), finder.width
+            k, width = _shortlist(wanted, finder), finder.width
             how = {"minimum_nprobes": finder.probes, "ef": ef(k)}
             over = f"{finder.kind} of {embedding_column(width)}, {finder.probes} of {finder.partitions} partitions"
         found = self._scan(
@@ -184,9 +197,15 @@ class Find:
         return [name for name in self.table.schema.names if self.vectors or not name.startswith(VECTORS)]
 
 
+def _shortlist(wanted: Wanted, finder: Finder) -> int:
+    """How many rows come out of an index: as many for a hit as it was measured with, and never for fewer hits."""
+    least = 1 if wanted.words is None else _FUSED_CANDIDATES
+    return max(wanted.limit, finder.k) * max(finder.candidates, least)
+
+
 def ef(k: int) -> int:
     """How many candidates a graph keeps while it is walked for `k` rows; an index without a graph has none."""
-    return max(64, 2 * k)
+    return max(_LEAST_EF, 2 * k)
 
 
 def cut(vector: Vector, width: int) -> Vector:

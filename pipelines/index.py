@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from operators.lake.compaction import alone
-from operators.lake.indices import drop_indices, index_columns, index_vectors, indexed_columns
+from operators.lake.indices import default_kind, drop_indices, index_columns, index_vectors, indexed_columns
 from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
 from operators.storage import Storage, explained
@@ -22,7 +22,7 @@ from schemas.space import IndexKind, Space, embedding_column
 
 LEAST_ROWS = 20_000
 """Below it, comparing every row takes milliseconds, and an index is not built unasked."""
-_LEAST_TRAINED = 256
+LEAST_TRAINED = 256
 """Lance trains nothing on fewer rows."""
 _NARROWEST = 128
 """A width below it is not searched while there is another: too many of its neighbours are others."""
@@ -124,24 +124,28 @@ class IndexJob:
         if self.width is not None and self.width not in space.widths:
             known = ", ".join(map(str, space.widths))
             raise UsageError(f"width {self.width} is not in the space; choose one of {known}")
-        if self.kind is not None and rows < _LEAST_TRAINED:
+        width = self.width or space.card.dim
+        if self.kind == "IVF_RQ" and default_kind(width) != self.kind:
+            raise UsageError(f"IVF_RQ wants a width that 8 divides, and {width} is none: name another --kind")
+        if self.kind is not None and rows < LEAST_TRAINED:
             raise UsageError(
-                f"{self.kind} is trained on {_LEAST_TRAINED} rows, and space {self.space} has {rows}: "
+                f"{self.kind} is trained on {LEAST_TRAINED} rows, and space {self.space} has {rows}: "
                 f"leave --kind out, and every row is compared"
             )
 
     def _finder(self, table: Table) -> Finder | None:
         """The narrowest width whose index reaches the recall, or else the one that came nearest to it."""
         head = table.open()
-        space, rows, kind = Space.of(head.schema), head.count_rows(), self.kind or "IVF_RQ"
+        space, rows = Space.of(head.schema), head.count_rows()
         drop_indices(head, [embedding_column(width) for width in space.widths])
-        if rows < _LEAST_TRAINED or (self.kind is None and rows < LEAST_ROWS):
+        if rows < LEAST_TRAINED or (self.kind is None and rows < LEAST_ROWS):
             return None
         self.step("finding the true neighbours of a sample")
         truth = Truth.of(head, space.card.dim, self.seed)
         finders: list[Finder] = []
-        for width in [self.width] if self.width else _widths(space):
+        for width in [self.width] if self.width else _widths(space, self.kind):
             self.step(f"indexing width {width}")
+            kind = self.kind or default_kind(width)
             index_vectors(table.open(), width, kind)
             self.step(f"measuring width {width}")
             finders.append(measured(table.open(), width, kind, truth, self.recall))
@@ -172,7 +176,7 @@ class IndexJob:
         )
 
 
-def _widths(space: Space) -> list[int]:
+def _widths(space: Space, kind: IndexKind | None) -> list[int]:
     """Those that may be searched, the narrowest first."""
-    wide = sorted(width for width in space.widths if width >= _NARROWEST)
-    return wide or [space.card.dim]
+    wide = sorted(width for width in space.widths if width >= _NARROWEST) or [space.card.dim]
+    return [width for width in wide if kind != "IVF_RQ" or default_kind(width) == kind]

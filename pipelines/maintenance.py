@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from operators.lake.compaction import compact
+from operators.lake.indices import indexed_columns
 from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
 from operators.storage import Storage, explained
 from pipelines.forget import Erasure, erase_held, unfinished
 from pipelines.gc import DAYS, CorpusGarbage, collect_corpus, oldest_kept
-from pipelines.index import IndexJob
+from pipelines.index import LEAST_ROWS, LEAST_TRAINED, IndexJob
 from pipelines.lease import Lease, held
 from pipelines.reader import LakeReader
 from schemas.card import Frozen
@@ -105,14 +106,16 @@ def _maintain(uri: str, base: int, storage: Storage) -> MaintainedTable:
 
 
 def _reindex(log: CatalogLog, name: str, lease: Lease) -> None:
-    """Index and measure anew what has other sizes by now."""
+    """Index and measure anew what has other sizes by now, and what has become large enough for it."""
     for space, state in log.read().corpora[name].spaces.items():
-        rows = Table(log.layout.space(name, space), log.storage).open(state.version).count_rows()
-        if (
-            state.finder is not None
-            and not state.finder.rows / _OUTGROWN < rows < state.finder.rows * _OUTGROWN
-        ):
-            kind, width = state.finder.kind, state.finder.width
+        table = Table(log.layout.space(name, space), log.storage).open(state.version)
+        rows, finder = table.count_rows(), state.finder
+        if finder is None:
+            due, kind, width = rows >= LEAST_ROWS and bool(indexed_columns(table)), None, None
+        else:
+            due = not finder.rows / _OUTGROWN < rows < finder.rows * _OUTGROWN
+            kind, width = (finder.kind, finder.width) if rows >= LEAST_TRAINED else (None, None)
+        if due:
             job = IndexJob(
                 lake=log.layout.lake, corpus=name, space=space, kind=kind, width=width, storage=log.storage
             )

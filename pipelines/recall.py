@@ -25,6 +25,7 @@ _SHARES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 _RANKED = 20
 """To read a candidate's full vector costs about as much as to compare so many codes."""
 _BATCH = 8192
+_TIE = 1e-6
 Rows = npt.NDArray[np.uint64]
 Vectors = npt.NDArray[np.float32]
 
@@ -39,19 +40,27 @@ class Truth:
 
     @classmethod
     def of(cls, table: lance.LanceDataset, dim: int, seed: int = 0) -> Truth:
-        """Compare the drawn rows with every row, a batch at a time."""
+        """Compare the drawn rows with every row, a batch at a time.
+
+        A row whose k-th neighbour is as near as the next is left out, where others are: which is meant is not known.
+        """
         rows, column = table.count_rows(), embedding_column(dim)
         drawn = np.sort(np.random.default_rng(seed).choice(rows, min(QUERIES, rows), replace=False))
         found = table.take(drawn.tolist(), columns=[column, "_rowid"])
         queries, own = matrix(found[column], dim), found["_rowid"].to_numpy()
         k = min(K, rows - 1)
-        scores = np.full((len(own), k), -np.inf, np.float32)
-        best = np.zeros((len(own), k), np.uint64)
+        more = min(k + 1, rows - 1)
+        scores = np.full((len(own), more), -np.inf, np.float32)
+        best = np.zeros((len(own), more), np.uint64)
         for ids, vectors in _batches(table, column, dim):
             near = queries @ vectors.T
             near[own[:, None] == ids[None, :]] = -np.inf
-            scores, best = _merged(scores, best, near, ids, k)
-        return cls(queries, own, best)
+            scores, best = _merged(scores, best, near, ids, more)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        scores, best = np.take_along_axis(scores, order, 1), np.take_along_axis(best, order, 1)
+        told = scores[:, k - 1] - scores[:, more - 1] > _TIE if more > k else np.full(len(own), True)
+        kept = told if told.any() else np.full(len(own), True)
+        return cls(queries[kept], own[kept], best[kept, :k])
 
 
 def measured(

@@ -123,4 +123,4 @@ class Vectors:
 
     def _name(self) -> str:
         self._made += 1
-        return f"embedlake_{self._made}"
+        return f"__embedlake_{self._made}"

@@ -20,7 +20,7 @@ def cluster(
     k: Annotated[int, typer.Option("--k", "-k", help="how many")] = 100,
     width: Annotated[int | None, typer.Option(help="an MRL width of the lake, else the full one")] = None,
     modality: Annotated[Modality | None, typer.Option(help="only segments of this modality")] = None,
-    seed: Annotated[int, typer.Option(help="of the sample and of the first centres")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of the sample and of the first centres")] = 0,
     wait_minutes: WaitMinutes = None,
     as_json: AsJson = False,
 ) -> None:

@@ -39,8 +39,8 @@ def connect(
     config: Config = context.obj
     storage = Storage(config.storage)
     if export is not None:
-        if space or corpus or pin:
-            raise UsageError("--export holds one space of one corpus: leave --corpus, --space and --pin out")
+        if space or pin:
+            raise UsageError("--export holds one space as it was: leave --space and --pin out")
         return show_lines(written(parquet_place(export, storage), tool), as_json)
     if lake is None:
         raise UsageError("nothing to connect to: give --lake or --export")

@@ -20,7 +20,7 @@ def dedup(
     threshold: Annotated[float, typer.Option(help="least cosine with a group's representative")] = 0.95,
     width: Annotated[int | None, typer.Option(help="an MRL width of the lake, else the full one")] = None,
     modality: Annotated[Modality | None, typer.Option(help="only segments of this modality")] = None,
-    seed: Annotated[int, typer.Option(help="of the cells that a large corpus is cut into")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of the cells that a large corpus is cut into")] = 0,
     wait_minutes: WaitMinutes = None,
     as_json: AsJson = False,
 ) -> None:

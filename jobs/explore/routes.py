@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ class Routes:
     uploads: Uploads = field(default_factory=Uploads)
     members: Kept = field(default_factory=lambda: Kept(_MEMBER_BYTES))
     decoders: Decoders = field(default_factory=lambda: Decoders(LIMITS))
+    one_model: threading.Lock = field(default_factory=threading.Lock)
     asking: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
     reading: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
     showing: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
@@ -173,7 +175,9 @@ class Routes:
         return await self._bytes(request, asset, headers)
 
     def _cards(self, asked: Search) -> list[dict[str, Any]]:
-        return self.exhibit.cards(self._hits(asked))
+        # A question that took too long is left, and still runs: the next one waits for it.
+        with self.one_model:
+            return self.exhibit.cards(self._hits(asked))
 
     def _hits(self, asked: Search) -> list[Hit]:
         query = asked.query(self.exhibit.space.widths[0])
@@ -221,7 +225,11 @@ class Routes:
     def _member(self, asset: Asset) -> bytes:
         def read() -> bytes:
             with self.exhibit.assets.fetch(asset).file as file:
-                return file.read()
+                body = file.read(_MEMBER_BYTES + 1)
+            if len(body) > _MEMBER_BYTES:
+                said = f"over {_MEMBER_BYTES >> 20} MB and in an archive: it is not shown from there"
+                raise HTTPException(413, said)
+            return body
 
         return self.members.get(asset.uri, read)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import html
 import os
 import secrets
 import socket
 import sys
+import tempfile
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import uvicorn
 
@@ -100,9 +103,19 @@ def explore(
     reader = LakeReader.open(lake, storage)
     with served(reader, corpus, model, host, port, allow) as (server, bound, address):
         print(f"{reader.layout.lake} is at {address} until Ctrl-C", flush=True)
-        if open_page and _has_screen():
-            webbrowser.open(address)
-        server.run(sockets=[bound])
+        with _opener(address) as page:
+            if open_page and _has_screen():
+                webbrowser.open(page)
+            server.run(sockets=[bound])
+
+
+@contextmanager
+def _opener(address: str) -> Iterator[str]:
+    """A page of this user's alone that leads to the address: what a browser is started with, all users see."""
+    with tempfile.TemporaryDirectory(prefix="embedlake-explore-") as folder:
+        page = Path(folder) / "open.html"
+        page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(address)}">')
+        yield page.as_uri()
 
 
 def _has_screen() -> bool:

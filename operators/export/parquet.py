@@ -65,7 +65,9 @@ class PartWriter:
         for one in self.written:
             one.staged.discard()
         if self._open is not None:
-            self._open[0].discard()
+            staged, writer = self._open
+            writer.is_open = False  # else it writes a footer when it is let go of
+            staged.discard()
 
     def _flush(self) -> None:
         if not self._held_rows:

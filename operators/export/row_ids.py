@@ -113,5 +113,5 @@ def unpacked(body: bytes) -> Ids:
         pa.ArrowInvalid: it is something else.
     """
     # In this thread: another that lets go of Python's bytes while the process ends would abort it.
-    table = pq.ParquetFile(pa.BufferReader(body)).read(use_threads=False)
+    table = pq.ParquetFile(pa.BufferReader(body), pre_buffer=False).read(use_threads=False)
     return np.asarray(table[ROW_ID].to_numpy(), np.uint64)

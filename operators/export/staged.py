@@ -55,5 +55,6 @@ class StagedFile:
             with suppress(OSError):
                 self.file.discard()
             return
-        self.file.close()
+        with suppress(OSError):  # of a full disk, once more
+            self.file.close()
         self._spill.unlink(missing_ok=True)

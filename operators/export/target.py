@@ -15,6 +15,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -52,7 +53,7 @@ class Target:
         """
         numbers = self._manifests()
         if not numbers:
-            if others := self.storage.names(self.uri):
+            if others := [name for name in self.storage.names(self.uri) if name != _OWN]:
                 raise UsageError(
                     f"{self.uri} is not empty and holds no export ('{others[0]}'): name another target"
                 )
@@ -126,19 +127,28 @@ class Target:
             for file, body in zip(some, self.storage.read_many(reads), strict=True):
                 yield file, _ids(body)
 
-    def reader(self, file: ExportedFile) -> pq.ParquetFile:
-        """A file, to be read row group by row group."""
+    @contextmanager
+    def reader(self, file: ExportedFile) -> Iterator[pq.ParquetFile]:
+        """A file, to be read row group by row group, in this thread."""
         fs, path = self.storage.filesystem(join(self.uri, file.path))
-        return pq.ParquetFile(fs.open(path, "rb"))
+        # Arrow would read ahead in a thread that may let go of Python's bytes while the process ends, and abort it.
+        with fs.open(path, "rb") as source, pq.ParquetFile(source, pre_buffer=False) as opened:
+            yield opened
 
     def put_metadata(
-        self, schema: pa.Schema, kept: Sequence[ExportedFile], written: Sequence[Written]
+        self, schema: pa.Schema, kept: Sequence[ExportedFile], written: Sequence[Written], number: int
     ) -> None:
-        """Write `_metadata`: the footers of exactly these files."""
+        """Write `_metadata`: the footers of exactly these files, which are those of export `number`.
+
+        Raises:
+            ConflictError: another export has ended since.
+        """
         with ThreadPoolExecutor(_READERS) as pool:
             footers = list(pool.map(self._footer, kept))
         out = io.BytesIO()
         pq.write_metadata(schema, out, metadata_collector=[*footers, *(one.footer for one in written)])
+        if self._manifests()[-1] != number:
+            raise self._overtaken()
         self.storage.put(join(self.uri, _METADATA), out.getvalue())
 
     def _footer(self, file: ExportedFile) -> pq.FileMetaData:

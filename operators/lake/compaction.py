@@ -7,12 +7,14 @@ import lance.commit
 from lance.indices import IndexConfig
 from lance.optimize import Compaction, CompactionOptions
 
+from operators.lake.indices import WORDS_MIB
 from operators.lake.tables import Table, conflict
 
 _TARGET_BYTES = 512 << 20
 _LEAST_ROWS = 1 << 10
 _MOST_ROWS = 1 << 20
 _VECTOR_INDEX = "IVF"
+_WORDS_INDEX = "Inverted"
 
 
 def compact(table: Table, base: int) -> int:
@@ -62,6 +64,8 @@ def rebuild_indices(table: Table) -> None:
             head.optimize.optimize_indices(index_names=[index.name], retrain=True)
             continue
         parameters = {name: value for name, value in index.details.items() if value is not None}
+        if index.index_type == _WORDS_INDEX:
+            parameters["memory_limit"] = WORDS_MIB
         kind = IndexConfig(index_type=index.index_type.lower(), parameters=parameters)
         head.create_scalar_index(index.field_names[0], kind, name=index.name, replace=True)
 

@@ -16,6 +16,8 @@ _ROWS_A_PARTITION = 256
 """At least so many rows train one partition."""
 _HNSW_ROWS = 1 << 20
 """A graph of more rows than this is slow to build and to load."""
+WORDS_MIB = 2048
+"""To build an index over words with, of all cores together; unasked Lance takes as much for each."""
 _FILTERED = frozenset({"uri", "segment_id", "run_id"})
 _CONTRACT = frozenset(field.name for field in SEGMENT)
 _ORDERED = (
@@ -34,6 +36,11 @@ def partitions(rows: int, kind: IndexKind) -> int:
     return max(1, min(most, wanted))
 
 
+def default_kind(width: int) -> IndexKind:
+    """The kind for a width: the quickest to build and to read, which wants whole bytes of bits."""
+    return "IVF_PQ" if width % 8 else "IVF_RQ"
+
+
 def index_vectors(table: lance.LanceDataset, width: int, kind: IndexKind) -> None:
     """Build the index over one width's column, in place of one that is there."""
     table.create_index(
@@ -49,7 +56,14 @@ def index_vectors(table: lance.LanceDataset, width: int, kind: IndexKind) -> Non
 
 def index_columns(table: lance.LanceDataset) -> None:
     """Build the indices over the texts' words, the modality, and every column that a filter may name."""
-    table.create_scalar_index("text", "INVERTED", name=index_name("text"), replace=True, with_position=False)
+    table.create_scalar_index(
+        "text",
+        "INVERTED",
+        name=index_name("text"),
+        replace=True,
+        with_position=False,
+        memory_limit=WORDS_MIB,
+    )
     table.create_scalar_index("modality", "BITMAP", name=index_name("modality"), replace=True)
     for field in table.schema:
         if kind := _kind(field):

@@ -7,6 +7,7 @@ from typing import Any
 
 from operators.decode.document import TextPart, parse_document
 from operators.decode.sniff import DOCUMENT
+from operators.lake.filters import check_whole
 from operators.storage import parent, resolve
 from pipelines.explore.assets import Asset, Assets, context_of
 from pipelines.explore.pictures import shown_as
@@ -77,6 +78,8 @@ class Exhibit:
         filters = [f"({where})"] if where else []
         filters += [f"modality = '{modality.value}'"] if modality else []
         if filters:
+            if where:
+                check_whole(table, where, "filter")
             try:
                 found = table.to_table(columns=columns, filter=" AND ".join(filters), limit=limit)
             except (ValueError, OSError) as error:

@@ -119,10 +119,11 @@ class _Export:
         plan = self._plan()
         source = source_of(self.reader, self.spec.corpus, self.spec.space)
         if plan.empty and self.anew is None:
-            after = self.before
-            if source != self.before.source:
+            after, strays = self.before, self.target.strays(self.before)
+            if strays or source != self.before.source:
+                # First recorded: they may be of an export that is about to end, and is refused by this.
                 after = self._record(source, self.before.files)
-                self.target.clean(after, [])
+                self.target.clean(after, strays)
             return self._report(plan, source, [], after)
         with ExitStack() as stack:
             written = self._write(plan, stack)
@@ -150,7 +151,7 @@ class _Export:
         self, kept: Sequence[ExportedFile], written: list[Written], gone: list[str], after: ExportManifest
     ) -> None:
         """What follows once an export is recorded; one that died here is finished by the next."""
-        self.target.put_metadata(self.schema, kept, written)
+        self.target.put_metadata(self.schema, kept, written, after.number)
         self.target.clean(after, gone)
 
     def _finish_before(self) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from operators.export.databases.contract import Collection, Opener
 from operators.export.row_ids import Ids, RowIdSet, difference, rows_of
 from operators.export.vectors import exported
-from operators.storage import Storage
+from operators.storage import Storage, is_within, normalize, scheme
 from pipelines.export.history import source_of, why_anew
 from pipelines.export.spec import check_spec
 from pipelines.reader import LakeReader
@@ -72,9 +72,12 @@ def push(
         full: make the collections anew.
 
     Raises:
-        UsageError: a collection holds something else, an extra is missing, or the space lacks a width.
+        UsageError: a collection holds something else, an extra is missing, the space lacks a width, or the target lies
+            in the lake.
         LakeError: the lake cannot be read or the database not be written.
     """
+    if scheme(target) not in ("http", "https") and is_within(normalize(target), reader.layout.lake):
+        raise UsageError(f"{target} lies in the lake: name a target outside of it")
     space = reader.space(spec.corpus, spec.space)
     named = spec.model_copy(
         update={"widths": spec.widths or space.widths[:1], "dtype": DType(space.vector_type)}
@@ -113,9 +116,13 @@ def _bring(
     going = np.concatenate([np.empty(0, np.uint64), *gone])
     columns = [column for column in table.schema.names if column in schema.names]
 
+    pushed = 0
+
     def added() -> Iterator[tuple[Ids, pa.RecordBatch]]:
+        nonlocal pushed
         for ids, rows in rows_of(lacking.fragments, columns, held):
             there = rows.column(embedding_column(spec.widths[0])).is_valid()
+            pushed += there.true_count
             yield ids[there.to_numpy(False)], exported(rows.filter(there), schema, spec)
 
     collection.apply(added(), going, stamp)
@@ -123,7 +130,7 @@ def _bring(
         collection=name,
         width=spec.widths[0],
         rows=sum(len(ids) for ids in collection.ids()),
-        rows_added=lacking.added,
+        rows_added=pushed,
         rows_removed=len(going),
         anew=anew,
     )

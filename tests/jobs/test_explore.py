@@ -231,6 +231,13 @@ def test_a_rebound_name_or_a_foreign_page_is_refused_with_the_key(site: Site) ->
     assert site.ask("POST", "/api/search", body, Origin=f"http://{site.host}").status == 200
 
 
+@pytest.mark.parametrize("odd", ['other={"a": 1}', "a=b c", "t=\xe9", "a/b=1"])
+def test_another_program_s_cookie_is_none_of_its_business(site: Site, odd: str) -> None:
+    name, _, key = site.cookie.partition("=")
+    assert site.ask("GET", "/api/lake", key=False, Cookie=f"{odd}; {name}={key}").status == 200
+    assert site.ask("GET", "/api/lake", key=False, Cookie=odd).status == 403
+
+
 def test_a_server_on_every_address_answers_to_any_name_but_only_with_the_key(site: Site, model: str) -> None:
     with running(site.lake, site.source, model, host="0.0.0.0") as wide:
         port = wide.host.rsplit(":", 1)[1]

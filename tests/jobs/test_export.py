@@ -44,6 +44,8 @@ def test_mistakes_in_an_export_are_one_line(cli: Cli, worn: Worn, tmp_path: Path
     assert "lies in the lake" in cli(
         "export", "--lake", worn.lake, "--to", f"{worn.lake}/x", code=ExitCode.USAGE
     )
+    into = ("export", "--lake", worn.lake, "--format", "lancedb", "--to", f"{worn.lake}/demo/spaces")
+    assert "lies in the lake" in cli(*into, code=ExitCode.USAGE)
     qdrant = ("export", "--lake", worn.lake, "--format", "qdrant", "--to")
     pytest.importorskip("qdrant_client", reason="needs the extra 'qdrant'")
     told = cli(*qdrant, "http://name:hidden@127.0.0.1:1", code=ExitCode.USAGE)
@@ -69,3 +71,11 @@ def test_connect_prints_lines_for_one_tool_or_for_all(cli: Cli, worn: Worn, tmp_
     assert "no export at" in cli("connect", "--export", f"{tmp_path}/none", code=ExitCode.LAKE)
     assert "give --lake or --export" in cli("connect", code=ExitCode.USAGE)
     assert "embedlake export" in cli("connect", "--lake", worn.lake, "--tool", "spark", code=ExitCode.USAGE)
+
+
+def test_an_export_is_connected_to_whatever_corpus_the_environment_names(
+    cli: Cli, worn: Worn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("export", "--lake", worn.lake, "--to", f"{tmp_path}/out")
+    monkeypatch.setenv("EMBEDLAKE_CORPUS", "demo")
+    assert "read_parquet" in cli("connect", "--tool", "duckdb", "--export", f"{tmp_path}/out")

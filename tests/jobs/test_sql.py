@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.ipc
@@ -300,20 +299,20 @@ def test_words_of_the_lake_and_of_sql_are_completed(lake: str) -> None:
 
 
 def test_ctrl_c_ends_a_long_statement(lake: str) -> None:
-    endless = "select count(*) from range(1000000000000) t(i) where i % 7 = 3"
+    endless = "select 'begun'; select count(*) from range(1000000000000) t(i) where i % 7 = 3"
     command = [sys.executable, "-m", "jobs", "sql", endless, "--lake", lake]
     child = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        end = time.monotonic() + 120
-        while psutil.Process(child.pid).num_threads() < 4 and time.monotonic() < end:
-            time.sleep(0.1)
+        assert child.stdout is not None
+        while "begun" not in (told := child.stdout.readline()):
+            assert told, "it ended before it began"
         time.sleep(1)
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=60)
     finally:
         child.kill()
         child.wait()
-    assert (child.returncode, out, err) == (ExitCode.INTERRUPTED, "", "embedlake: interrupted\n")
+    assert (child.returncode, out.strip(), err) == (ExitCode.INTERRUPTED, "", "embedlake: interrupted\n")
 
 
 def test_a_terminal_gets_the_prompt(lake: str, state: Path) -> None:
@@ -350,3 +349,18 @@ def _until(terminal: int, word: bytes | None) -> bytes:
                 break
     assert word is None or word in seen, seen
     return seen
+
+
+def test_a_file_is_written_by_what_returns_rows_and_is_a_file(
+    embedlake: Command, lake: str, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept.csv"
+    kept.write_text("old")
+    (tmp_path / "link.csv").symlink_to(kept)
+    none = embedlake("sql", "create table t (a int)", "--lake", lake, "--output", str(kept))
+    assert none.code == ExitCode.USAGE
+    assert "no statement returns rows" in none.err
+    for wrong in ("/dev/null", str(tmp_path), str(tmp_path / "link.csv")):
+        done = embedlake("sql", "select 1", "--lake", lake, "--format", "csv", "--output", wrong)
+        assert (done.code, "is no file, or a link" in done.err) == (ExitCode.USAGE, True)
+    assert kept.read_text() == "old"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pyarrow.dataset as pads
 import pytest
 
 from operators.export.staged import StagedFile
+from operators.export.target import Target
 from operators.lake import files as lake_files
 from operators.storage import Storage
-from schemas.errors import LakeError
+from pipelines.forget import forget
+from schemas.errors import ConflictError, LakeError
 from tests.pipelines.test_export import assert_same, export, files, lake_rows, rows
 from tests.pipelines.wear import Killed, Worn, texts
 
@@ -92,3 +95,43 @@ def test_files_stay_when_nobody_knows_whether_they_were_recorded(
     done = export(worn, target)
     assert (done.rows_added, done.rows_removed, done.bytes_written) == (0, 0, 0)
     assert_same(worn, target)
+
+
+@pytest.mark.parametrize("step", range(2, 9))
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_what_a_dead_export_left_goes_with_one_that_writes_nothing(
+    forgotten: bool, step: int, tmp_path: Path
+) -> None:
+    worn, target = Worn(str(tmp_path / "lake")), str(tmp_path / "out")
+    worn.night(texts(*"abcd"))
+    export(worn, target)
+    if forgotten:
+        worn.night(texts(*"abcdx"))
+    with pytest.MonkeyPatch.context() as patch:
+        die_before(patch, step)
+        with suppress(Killed):
+            export(worn, target, full=not forgotten)
+    if forgotten:
+        forget(worn.lake, "demo", ["s/x.txt"])
+    export(worn, target)
+    assert_same(worn, target)
+    assert not list(Path(target).rglob(".tmp-*"))
+
+
+def test_a_slow_export_does_not_overwrite_the_metadata_of_a_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worn, target = Worn(str(tmp_path / "lake")), str(tmp_path / "out")
+    worn.night(texts(*"abcd"))
+    real = Target.put_metadata
+
+    def overtaken(*given: Any) -> None:
+        monkeypatch.undo()
+        worn.night(texts(*"bcde"))
+        export(worn, target)
+        real(*given)
+
+    monkeypatch.setattr(Target, "put_metadata", overtaken)
+    with pytest.raises(ConflictError, match="ended first"):
+        export(worn, target)
+    assert rows(pads.parquet_dataset(Path(target) / "_metadata").to_table()) == lake_rows(worn)

@@ -8,11 +8,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from operators.lake.indices import indexed_columns, partitions
+from operators.lake.indices import default_kind, indexed_columns, partitions
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.model.contract import ModelSpec
 from operators.storage import Storage
+from pipelines import index, maintenance
 from pipelines.finding import Stage
 from pipelines.forget import forget
 from pipelines.index import IndexJob
@@ -216,3 +217,64 @@ def test_a_catalog_of_before_is_still_read(built: tuple[str, Space]) -> None:
 def test_partitions_grow_with_the_rows() -> None:
     assert [partitions(rows, "IVF_RQ") for rows in (256, 100_000, 10_000_000)] == [1, 316, 3162]
     assert [partitions(rows, "IVF_HNSW_SQ") for rows in (256, 100_000, 10_000_000)] == [1, 1, 10]
+
+
+def test_a_corpus_that_shrinks_is_maintained_without_an_index(tmp_path: Path) -> None:
+    worn = Worn(str(tmp_path / "lake"), batch=512)
+    worn.night(texts(*(f"{n:03d}" for n in range(150))))
+    IndexJob(lake=worn.lake, corpus="demo", space=worn.space.id, kind="IVF_PQ", width=16).build()
+    worn.night(texts("000"))
+    maintain(worn.lake)
+    reader = LakeReader.open(worn.lake)
+    assert reader.catalog.corpora["demo"].now.finder is None
+    assert "embedding_16" not in indexed_columns(reader.segments("demo"))
+
+
+def test_a_corpus_that_grows_gets_the_index_that_it_was_too_small_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worn = Worn(str(tmp_path / "lake"), batch=512)
+    for module in (index, maintenance):
+        monkeypatch.setattr(module, "LEAST_ROWS", 300)
+    some = texts(*(f"{n:03d}" for n in range(100)))
+    worn.night(some)
+    maintain(worn.lake)
+    assert IndexJob(lake=worn.lake, corpus="demo", space=worn.space.id).build().finder is None
+    worn.night({**some, **texts(*(f"{n:03d}" for n in range(100, 200)))})
+    maintain(worn.lake)
+    finder = LakeReader.open(worn.lake).catalog.corpora["demo"].now.finder
+    assert finder is not None
+    assert (finder.kind, finder.rows) == ("IVF_RQ", 400)
+
+
+def test_a_width_of_odd_bits_gets_another_kind(tmp_path: Path) -> None:
+    lake = str(tmp_path / "lake")
+    space = make_lake(lake, many(400))
+    resize(lake, "demo", space.id, add=[12])
+    with pytest.raises(UsageError, match="IVF_RQ wants a width that 8 divides, and 12 is none"):
+        IndexJob(lake=lake, corpus="demo", space=space.id, kind="IVF_RQ", width=12).build()
+    assert default_kind(12) == "IVF_PQ"
+    assert default_kind(16) == "IVF_RQ"
+
+
+def test_equal_rows_do_not_spoil_what_is_measured(tmp_path: Path) -> None:
+    lake = str(tmp_path / "lake")
+    space = make_lake(lake, {**many(700), **{f"same{n}.txt": "all the same" for n in range(300)}})
+    done = IndexJob(lake=lake, corpus="demo", space=space.id, kind="IVF_PQ", width=32).build()
+    assert done.finder is not None
+    assert done.finder.queries < 180
+    assert done.finder.recall >= 0.98
+
+
+def test_few_hits_are_looked_for_as_far_as_was_measured(searcher: Searcher) -> None:
+    finder = searcher.reader.catalog.corpora["demo"].now.finder
+    assert finder is not None
+    stages: list[Stage] = []
+    searcher.search(asked("n7 cat", limit=1), stages)
+    assert [stage.rows for stage in stages[1:]] == [10 * finder.candidates, 10 * finder.candidates, 1]
+
+
+def test_a_filter_that_leaves_few_rows_compares_them_all(searcher: Searcher) -> None:
+    stages: list[Stage] = []
+    searcher.search(asked("cat", where="uri < '0100.txt'"), stages)
+    assert [stage.stage for stage in stages] == ["embed", "scan"]

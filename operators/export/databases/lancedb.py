@@ -59,18 +59,18 @@ class LanceDb:
 
     def ids(self) -> Iterator[Ids]:
         """The rows' ids, batch by batch."""
-        for batch in self.table.open().to_batches(columns=[LAKE_ROW]):
-            yield batch.column(LAKE_ROW).to_numpy().astype(np.uint64)
+        yield from _ids(self.table.open())
 
     def apply(self, added: Batches, gone: Ids, stamp: Stamp) -> None:
         """All of it in one version."""
         head = self.table.open()
-        schema = head.schema
+        schema, there = head.schema, _ids_of(head)
 
         def batches() -> Iterator[pa.RecordBatch]:
             for ids, rows in added:
+                new = ~there.has(ids)  # another push may have ended since it was asked what is there
                 columns = [*rows.columns, pa.array(ids.astype(np.int64))]
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                yield pa.RecordBatch.from_arrays(columns, schema=schema).filter(pa.array(new))
 
         staged = self.table.stage(pa.RecordBatchReader.from_batches(schema, batches()))
         going = delete_rows(head, _addresses(head, gone))
@@ -78,6 +78,18 @@ class LanceDb:
         if new or going.removed or going.updated:
             head = self.table.open(self.table.replace(head, going, new, _RUN))
         head.update_schema_metadata({EXPORT_KEY.decode(): stamp.model_dump_json()})
+
+
+def _ids(head: lance.LanceDataset) -> Iterator[Ids]:
+    for batch in head.to_batches(columns=[LAKE_ROW]):
+        yield batch.column(LAKE_ROW).to_numpy().astype(np.uint64)
+
+
+def _ids_of(head: lance.LanceDataset) -> RowIdSet:
+    there = RowIdSet()
+    for ids in _ids(head):
+        there.add(ids)
+    return there
 
 
 def _addresses(head: lance.LanceDataset, gone: Ids) -> Ids:

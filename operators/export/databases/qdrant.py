@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _KEY = EXPORT_KEY.decode()
 _PAGE = 10_000
 _BATCH = 256
+_TIMEOUT_S = 60
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def opened(target: str, name: str, options: Any = None) -> Iterator[Qdrant]:
         raise UsageError("--format qdrant wants a local folder or the http(s) URL of a server")
     try:
         client = (
-            QdrantClient(url=target, api_key=os.environ.get("QDRANT_API_KEY"))
+            QdrantClient(url=target, api_key=os.environ.get("QDRANT_API_KEY"), timeout=_TIMEOUT_S)
             if remote
             else QdrantClient(path=normalize(target))
         )
