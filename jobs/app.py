@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from jobs.settings import load_config, version
+from schemas.card import Modality
 from schemas.config import Config, Selection
 from schemas.errors import Interrupted
 from schemas.space import VectorType
@@ -69,6 +70,9 @@ RayAddress = Annotated[
     str | None, typer.Option("--ray-address", help="a running Ray cluster, else a local one")
 ]
 SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="its name, or a beginning of it")]
+Space = Annotated[str | None, typer.Option("--space", help="its name, or a beginning of it [the live one]")]
+Width = Annotated[int | None, typer.Option("--width", help="an MRL width of the lake, else the full one")]
+OfModality = Annotated[Modality | None, typer.Option("--modality", help="only segments of this modality")]
 KeepPrepared = Annotated[
     bool,
     typer.Option(

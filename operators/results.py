@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 
+from operators.faults import one_line
 from schemas.errors import UsageError
 
 BinaryFormat = Literal["csv", "parquet", "arrow"]
@@ -30,7 +31,7 @@ def write_rows(
             for batch in batches:
                 writer.write_batch(batch)
     except pa.ArrowNotImplementedError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(str(error), 200)
         raise UsageError(
             f"{form} cannot hold a column of the result, cast it to VARCHAR: {reason}"
         ) from error

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.dataset
 from pyarrow.fs import AwsStandardS3RetryStrategy, FileSystem, LocalFileSystem, S3FileSystem
 
+from operators.faults import one_line
 from operators.storage import Storage, explained, normalize, scheme
 from schemas.errors import SourceError, UsageError
 
@@ -29,7 +30,7 @@ def open_table(uri: str, storage: Storage) -> pyarrow.dataset.Dataset:
             return pyarrow.dataset.dataset(path, format=kind, filesystem=fs)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             hint = " (JSON has to have one object a line)" if kind == "json" else ""
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(str(error), 200)
             raise SourceError(f"{uri} cannot be read as {kind}{hint}: {reason}") from error
 
 
@@ -44,7 +45,7 @@ def _filesystem(uri: str, storage: Storage) -> tuple[FileSystem, str]:
     config = storage.config
     fs = S3FileSystem(
         anonymous=config.anonymous,
-        region=storage.region or "us-east-1",
+        region=storage.signing_region,
         endpoint_override=host or None,
         scheme=kind or "https",
         connect_timeout=config.timeout_seconds,

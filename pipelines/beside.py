@@ -23,6 +23,7 @@ from pipelines.sql import connected
 from schemas.config import Selection
 from schemas.corpus import Backfill
 from schemas.errors import SourceError, UsageError
+from schemas.space import plain_columns
 from schemas.tables import LISTING, METADATA_DIGEST, SEGMENT
 
 _NEWEST_FIRST = "mtime DESC NULLS LAST"
@@ -96,7 +97,7 @@ def _metadata(segments: lance.LanceDataset, assets: pa.Table) -> tuple[pa.Table,
     An archive and its members have the same values. An asset without rows is taken to have no metadata, so that the
     next night that lists it gives it its own.
     """
-    names = [n for n in segments.schema.names if n not in _OWN and not n.startswith("embedding_")]
+    names = [name for name in plain_columns(segments.schema) if name not in _OWN]
     if not names:
         return assets.select([]), pa.array([True] * assets.num_rows, pa.bool_())
     first = segments.to_table(columns=["uri", *names], filter="ordinal = 0")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from operators.faults import one_line
 from operators.lake.deletion import row_addresses
 from operators.lake.filters import check_whole
 from operators.lake.tombstones import containers
@@ -76,7 +77,7 @@ def _matching(reader: LakeReader, corpus: str, where: str) -> set[str]:
         try:
             found |= set(table.to_table(columns=["uri"], filter=where)["uri"].to_pylist())
         except (ValueError, OSError) as error:
-            refused.append(" ".join(str(error).split())[:200])
+            refused.append(one_line(str(error), 200))
     if len(refused) == len(tables):
         raise UsageError(f"--where {where!r} fits neither the assets nor the segments: {refused[0]}")
     return found

@@ -8,13 +8,12 @@ import polars as pl
 
 from operators.grouping.kmeans import centres, nearest
 from operators.grouping.labels import labels
-from operators.storage import Storage, explained
-from pipelines.grouping import Example, GroupsWriter, Request, SpaceRows, held_corpus
-from pipelines.lease import held
+from operators.storage import Storage
+from pipelines.grouping import Example, Request, SpaceRows, grouped
 from pipelines.progress import Progress, Silent
 from pipelines.vectors import Matrix
 from schemas.card import Frozen, Modality
-from schemas.errors import LakeError, UsageError
+from schemas.errors import UsageError
 from schemas.groups import Clustering
 from schemas.tables import CLUSTERS
 
@@ -80,11 +79,7 @@ def cluster(
         UsageError: an unknown width, no such rows, or fewer than `k`.
     """
     watch = progress or Silent()
-    uri, corpus = held_corpus(lake, request.corpus, storage)
-    with explained(uri, LakeError), held(uri, corpus, storage, "a search for clusters", wait_s) as lease:
-        writer = GroupsWriter.open(lake, storage, lease)
-        watch.phase("read", corpus)
-        rows = SpaceRows.read(writer.reader, request)
+    with grouped(lake, request, storage, "a search for clusters", wait_s, watch) as (writer, rows):
         most = min(_SAMPLE_BYTES // (4 * rows.width), max(_LEAST_SAMPLE, _SAMPLE_A_CENTRE * k))
         drawn = rows.sample(most, request.seed)
         if not 0 < k <= len(drawn):

@@ -52,7 +52,7 @@ class ParquetPlace:
     @property
     def filesystem(self) -> str:
         """The lines that make `fs`."""
-        given: dict[str, object] = {"region": self.storage.region or "us-east-1"}
+        given: dict[str, object] = {"region": self.storage.signing_region}
         if endpoint := _endpoint(self.storage):
             given |= {"endpoint_override": endpoint.partition("://")[2], "scheme": scheme(endpoint)}
         if self.storage.config.anonymous:
@@ -150,7 +150,7 @@ def _duckdb(place: ParquetPlace) -> str:
 def _polars(place: ParquetPlace) -> str:
     more = ""
     if place.on_s3:
-        options = {"aws_region": place.storage.region or "us-east-1"}
+        options = {"aws_region": place.storage.signing_region}
         if endpoint := _endpoint(place.storage):
             allow = str(endpoint.startswith("http://")).lower()
             options |= {"aws_endpoint_url": endpoint, "aws_allow_http": allow}
@@ -222,7 +222,7 @@ def _dataset(place: ParquetPlace) -> str:
 def _lance_options(storage: Storage, uri: str) -> dict[str, str]:
     if scheme(uri) != "s3":
         return {}
-    options = {"aws_region": storage.region or "us-east-1"}
+    options = {"aws_region": storage.signing_region}
     if endpoint := _endpoint(storage):
         options |= {"aws_endpoint": endpoint, "allow_http": str(endpoint.startswith("http://")).lower()}
     if storage.config.anonymous:

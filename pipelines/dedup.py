@@ -14,14 +14,13 @@ import polars as pl
 
 from operators.grouping.kmeans import centres, nearest
 from operators.grouping.stars import Cells, Stars, recall, stars
-from operators.storage import Storage, explained
-from pipelines.grouping import Example, GroupsWriter, Request, SpaceRows, held_corpus
-from pipelines.lease import held
+from operators.storage import Storage
+from pipelines.grouping import Example, Request, SpaceRows, grouped
 from pipelines.progress import Progress, Silent
 from pipelines.reader import LakeReader
 from pipelines.vectors import Matrix
 from schemas.card import Frozen, Modality
-from schemas.errors import LakeError, UsageError
+from schemas.errors import UsageError
 from schemas.groups import Deduplication
 from schemas.tables import DUPLICATES
 
@@ -110,11 +109,7 @@ def dedup(
     if not 0 < threshold <= 1:
         raise UsageError(f"--threshold {threshold:g} is no cosine to group by: give one over 0, at most 1")
     watch = progress or Silent()
-    uri, corpus = held_corpus(lake, request.corpus, storage)
-    with explained(uri, LakeError), held(uri, corpus, storage, "a search for duplicates", wait_s) as lease:
-        writer = GroupsWriter.open(lake, storage, lease)
-        watch.phase("read", corpus)
-        rows = SpaceRows.read(writer.reader, request)
+    with grouped(lake, request, storage, "a search for duplicates", wait_s, watch) as (writer, rows):
         watch.phase("group", f"{len(rows)} segments")
         found = _Found.of(rows, threshold, request.seed, exhaustive_rows)
         made = Deduplication(

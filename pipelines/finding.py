@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from operators.lake.indices import indexed_columns
 from pipelines.vectors import matrix, unit
 from schemas.corpus import Finder
-from schemas.space import VECTORS, embedding_column
+from schemas.space import embedding_column, plain_columns
 
 Vector = npt.NDArray[np.float32]
 _ROW = "_rowid"
@@ -28,8 +28,6 @@ _LEAST_EF = 800
 """A search is never walked more narrowly than the one that was measured."""
 _FUSED_CANDIDATES = 5
 """Rows of either order that are fused, for each hit."""
-
-
 FEW = 20_000
 """So many rows are compared as quickly as an index is read."""
 _NO_INDEX: dict[str, bool | int] = {"use_index": False}
@@ -114,7 +112,7 @@ class Find:
             "scan",
             f"every row's {embedding_column(wanted.width)}",
             columns=[*self._columns(), "_distance"],
-            nearest={**self._nearest(wanted, wanted.width), "k": wanted.limit, **_NO_INDEX},
+            nearest={**asked_of(self.table, wanted.vector, wanted.width), "k": wanted.limit, **_NO_INDEX},
             filter=wanted.filter,
         )
         score = pc.subtract(pa.scalar(1.0, pa.float32()), found["_distance"])
@@ -133,7 +131,7 @@ class Find:
             "find",
             over,
             columns=["_distance"],
-            nearest={**self._nearest(wanted, width), "k": k, **how},
+            nearest={**asked_of(self.table, wanted.vector, width), "k": k, **how},
             filter=wanted.filter,
             with_row_id=True,
         )
@@ -188,13 +186,15 @@ class Find:
         self.stages.append(Stage(stage, over, found.num_rows, sum(read), ms))
         return found
 
-    def _nearest(self, wanted: Wanted, width: int) -> dict[str, Any]:
-        column = embedding_column(width)
-        asked = pa.array(cut(wanted.vector, width)).cast(self.table.schema.field(column).type.value_type)
-        return {"column": column, "q": asked, "metric": "cosine"}
-
     def _columns(self) -> list[str]:
-        return [name for name in self.table.schema.names if self.vectors or not name.startswith(VECTORS)]
+        return list(self.table.schema.names) if self.vectors else plain_columns(self.table.schema)
+
+
+def asked_of(table: lance.LanceDataset, vector: Vector, width: int) -> dict[str, Any]:
+    """What Lance is asked to be near to: a vector `[dim]` at a width, in the type of the width's column."""
+    column = embedding_column(width)
+    asked = pa.array(cut(vector, width)).cast(table.schema.field(column).type.value_type)
+    return {"column": column, "q": asked, "metric": "cosine"}
 
 
 def _shortlist(wanted: Wanted, finder: Finder) -> int:

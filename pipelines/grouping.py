@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -16,15 +17,16 @@ import pyarrow as pa
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
-from operators.storage import Storage, check_lake_uri
-from pipelines.lease import Lease
+from operators.storage import Storage, check_lake_uri, explained
+from pipelines.lease import Lease, held
 from pipelines.locators import locate
+from pipelines.progress import Progress
 from pipelines.reader import LakeReader
 from pipelines.spaces import find_space
 from pipelines.vectors import Matrix, matrix, unit
 from schemas.card import Frozen, Modality
 from schemas.catalog import Grouped
-from schemas.errors import UsageError
+from schemas.errors import LakeError, UsageError
 from schemas.groups import Clustering, Deduplication
 from schemas.space import embedding_column
 from schemas.tables import LOCATOR
@@ -82,11 +84,7 @@ class SpaceRows:
         """
         corpus, entry = reader.corpus(request.corpus)
         space = find_space(reader, corpus, request.space or entry.live)
-        widths = reader.space(corpus, space).widths
-        width = request.width or widths[0]
-        if width not in widths:
-            known = ", ".join(map(str, widths))
-            raise UsageError(f"width {width} is not in the lake; choose one of {known}")
+        width = reader.space(corpus, space).width(request.width)
         table = reader.segments(corpus, space)
         predicate = f"{embedding_column(width)} IS NOT NULL"
         if request.modality:
@@ -150,11 +148,6 @@ class GroupsWriter:
     reader: LakeReader
     lease: Lease
 
-    @classmethod
-    def open(cls, lake: str, storage: Storage, lease: Lease) -> Self:
-        """The lake as it is now that it is held."""
-        return cls(LakeReader.open(lake, storage), lease)
-
     def publish(
         self, rows: SpaceRows, groups: pl.DataFrame, schema: pa.Schema, made: Deduplication | Clustering
     ) -> int:
@@ -179,10 +172,21 @@ class GroupsWriter:
         return CatalogLog(layout, storage).append(self.reader.catalog, change).number
 
 
-def held_corpus(lake: str, corpus: str | None, storage: Storage) -> tuple[str, str]:
-    """The lake's URI and the corpus' name, to hold it by.
+@contextmanager
+def grouped(
+    lake: str, request: Request, storage: Storage, what: str, wait_s: float, watch: Progress
+) -> Iterator[tuple[GroupsWriter, SpaceRows]]:
+    """Hold a corpus for a grouping that is called `what`: the rows that the request means, and who publishes groups.
 
     Raises:
-        LakeError: there is no such lake or corpus.
+        ConflictError: a run holds the corpus.
+        LakeError: there is no such lake, corpus or space, or it cannot be read or written.
+        UsageError: as `SpaceRows.read`.
     """
-    return Layout(check_lake_uri(lake)).lake, LakeReader.open(lake, storage).corpus(corpus)[0]
+    uri = Layout(check_lake_uri(lake)).lake
+    corpus, _ = LakeReader.open(lake, storage).corpus(request.corpus)
+    with explained(uri, LakeError), held(uri, corpus, storage, what, wait_s) as lease:
+        # The lake as it is now that it is held.
+        writer = GroupsWriter(LakeReader.open(lake, storage), lease)
+        watch.phase("read", corpus)
+        yield writer, SpaceRows.read(writer.reader, request)

@@ -11,6 +11,7 @@ from operators.lake.indices import default_kind, drop_indices, index_columns, in
 from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
 from operators.storage import Storage, explained
+from pipelines.finding import FEW
 from pipelines.lease import Lease, held
 from pipelines.reader import LakeReader
 from pipelines.recall import RECALL, Truth, measured
@@ -20,8 +21,8 @@ from schemas.corpus import Finder
 from schemas.errors import LakeError, UsageError
 from schemas.space import IndexKind, Space, embedding_column
 
-LEAST_ROWS = 20_000
-"""Below it, comparing every row takes milliseconds, and an index is not built unasked."""
+LEAST_ROWS = FEW
+"""Below it an index over vectors is not built unasked."""
 LEAST_TRAINED = 256
 """Lance trains nothing on fewer rows."""
 _NARROWEST = 128

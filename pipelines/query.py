@@ -17,6 +17,7 @@ from operators.decode.document import decode_document
 from operators.lake.filters import check_whole
 from operators.model.contract import Engine, ModelSpec, Preparer
 from operators.model.registry import resolve
+from operators.parts import Segment
 from operators.storage import explain, explained, normalize
 from pipelines.finding import FUSED, SCORE, Find, Stage, Wanted, cut
 from pipelines.locators import locate
@@ -92,18 +93,21 @@ class Searcher:
             SourceError: a file cannot be read.
         """
         preparer = self.preparer if task == Role.QUERY else self._preparer(task)
-        document = {"parts": [_document_part(kind, value) for kind, value in parts]}
+        recipe, card = self.space.recipe, self.space.card
+        return self.vector(
+            decode_document(document_of(parts), recipe, card, preparer.counter, self._open), preparer
+        )
+
+    def vector(
+        self, segments: Iterable[Segment], preparer: Preparer | None = None
+    ) -> npt.NDArray[np.float32]:
+        """As `embed`, for the one segment that a query's document was decoded to.
+
+        Raises:
+            UsageError: it cannot be decoded or the model does not take it.
+        """
         try:
-            segments = list(
-                decode_document(
-                    json.dumps(document).encode(),
-                    self.space.recipe,
-                    self.space.card,
-                    preparer.counter,
-                    self._open,
-                )
-            )
-            inputs, _ = preparer.prepare([segment.parts for segment in segments])
+            inputs, _ = (preparer or self.preparer).prepare([segment.parts for segment in segments])
         except AssetError as error:
             raise UsageError(f"cannot embed the query: {error.detail}") from error
         vector = self.engine.embed(inputs)[0]
@@ -157,7 +161,7 @@ class Searcher:
             width=self.width(query.width),
             limit=query.limit,
             words=_words(query) if query.hybrid else None,
-            filter=" AND ".join(f for f in (_filter(query), further) if f) or None,
+            filter=" AND ".join(f for f in (filter_of(query.where, query.modality), further) if f) or None,
         )
         state = self.reader.catalog.corpora[self.corpus].spaces[self.space.id]
         table = self.reader.segments(self.corpus, self.space.id)
@@ -178,11 +182,7 @@ class Searcher:
         Raises:
             UsageError: the space does not have it.
         """
-        width = asked or self.space.card.dim
-        if width not in self.space.widths:
-            known = ", ".join(map(str, self.space.widths))
-            raise UsageError(f"width {width} is not in the lake; choose one of {known}")
-        return width
+        return self.space.width(asked)
 
     def at(self, vector: npt.NDArray[np.float32], width: int | None) -> npt.NDArray[np.float32]:
         """A query's vector `[dim]` at a width of the space, `[width]`, a unit vector as its column has them."""
@@ -201,9 +201,9 @@ class Searcher:
 
     def _refusal(self, query: Query, error: Exception, named: str) -> EmbedlakeError:
         if query.where and any(mark in str(error) for mark in _FILTER_MARKS):
-            return UsageError(f"{named} '{query.where}': {_reason(error)}")
+            return UsageError(f"{named} '{query.where}': {reason(error)}")
         table = self.reader.layout.space(self.corpus, self.space.id)
-        return explain(OSError(_reason(error)), table, LakeError)
+        return explain(OSError(reason(error)), table, LakeError)
 
 
 def model_of(reader: LakeReader, corpus: str, named: str | None, space: str | None = None) -> ModelSpec:
@@ -251,14 +251,17 @@ def any_of(uris: Iterable[str]) -> str:
     return "uri IN (" + ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris) + ")"
 
 
-def _document_part(kind: str, value: str) -> dict[str, str]:
-    return {"type": "text", "text": value} if kind == "text" else {"type": kind, "uri": value}
+def document_of(parts: Iterable[tuple[str, str]]) -> bytes:
+    """A query's parts as an interleaved document in JSON; the media of it are references."""
+    keys = ((kind, "text" if kind == "text" else "uri", value) for kind, value in parts)
+    return json.dumps({"parts": [{"type": kind, key: value} for kind, key, value in keys]}).encode()
 
 
-def _filter(query: Query) -> str | None:
-    filters = [f"({query.where})"] if query.where else []
-    if query.modality:
-        filters.append(f"modality = '{query.modality.value}'")
+def filter_of(where: str | None, modality: Modality | None) -> str | None:
+    """A person's filter and that of a modality as one, None when there is neither."""
+    filters = [f"({where})"] if where else []
+    if modality:
+        filters.append(f"modality = '{modality.value}'")
     return " AND ".join(filters) or None
 
 
@@ -269,7 +272,8 @@ def _words(query: Query) -> str:
     return words
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """What Lance says, on one line, without where in its sources."""
     return " ".join(str(error).split()).split(", /", 1)[0].split(" rust/", 1)[0][:300]
 
 

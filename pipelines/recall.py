@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.lake.indices import partitions
-from pipelines.finding import cut, ef
+from pipelines.finding import asked_of, ef
 from pipelines.vectors import matrix
 from schemas.corpus import Finder
 from schemas.space import IndexKind, embedding_column
@@ -103,13 +103,9 @@ def _found(
     table: lance.LanceDataset, width: int, probes: int, most: int, query: Vectors, own: np.uint64
 ) -> Rows:
     """Ids of what the index finds, nearest first, without the query's own row."""
-    column = embedding_column(width)
-    asked = pa.array(cut(query, width)).cast(table.schema.field(column).type.value_type)
     nearest = {
-        "column": column,
-        "q": asked,
+        **asked_of(table, query, width),
         "k": most + 1,
-        "metric": "cosine",
         "minimum_nprobes": probes,
         "maximum_nprobes": probes,
         "ef": ef(most + 1),

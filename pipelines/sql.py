@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
+from operators.faults import one_line
 from pipelines.reader import LakeReader
 from pipelines.sql_calls import Statement, define
 from pipelines.sql_vectors import Vectors
@@ -104,7 +105,7 @@ class Places:
         try:
             yield
         except caught as error:
-            text = " ".join(str(error).split())[:400]
+            text = one_line(str(error), 400)
             if _STORAGE_MARK not in text:
                 raise UsageError(f"SQL: {text}") from error
             for name, uri in self.files.items():

@@ -8,7 +8,7 @@ from typing import Literal, Self
 import pyarrow as pa
 
 from schemas.card import Frozen, ModelCard
-from schemas.errors import ModelError
+from schemas.errors import ModelError, UsageError
 from schemas.recipe import Recipe
 
 METADATA_KEY = b"embedlake.space"
@@ -17,6 +17,11 @@ VECTORS = "embedding_"
 VectorType = Literal["float32", "float16"]
 IndexKind = Literal["IVF_RQ", "IVF_PQ", "IVF_HNSW_SQ"]
 """Lance's indices over vectors: one bit and a little for each dimension, product codes, or a graph over bytes."""
+
+
+def plain_columns(schema: pa.Schema) -> list[str]:
+    """The columns of a table that hold no vectors, in their order."""
+    return [name for name in schema.names if not name.startswith(VECTORS)]
 
 
 def embedding_column(width: int) -> str:
@@ -47,6 +52,18 @@ class Space(Frozen):
     def widths(self) -> tuple[int, ...]:
         """The widths that have a column, the full one first."""
         return self.stored or self.card.widths
+
+    def width(self, asked: int | None) -> int:
+        """The width that is asked for, the full one when None.
+
+        Raises:
+            UsageError: it has no column.
+        """
+        width = asked or self.card.dim
+        if width not in self.widths:
+            known = ", ".join(map(str, self.widths))
+            raise UsageError(f"width {width} is not in the lake; choose one of {known}")
+        return width
 
     @property
     def vector_fields(self) -> list[pa.Field]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Corpus, app
+from jobs.app import AsJson, Corpus, Space, app
 from schemas.config import Config
 from schemas.errors import UsageError
 from schemas.export import Tool
@@ -20,9 +20,7 @@ def connect(
     ] = None,
     tool: Annotated[Tool | None, typer.Option(help="one tool; all that can read it else")] = None,
     corpus: Corpus = None,
-    space: Annotated[
-        str | None, typer.Option(help="its name, or a beginning of it; the live one else")
-    ] = None,
+    space: Space = None,
     pin: Annotated[bool, typer.Option("--pin", help="the version of now, not the tag that moves")] = False,
     export: Annotated[
         str | None, typer.Option(metavar="TARGET", help="read this export, not the lake")

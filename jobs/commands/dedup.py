@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Corpus, Lake, WaitMinutes, app, wait_seconds
-from schemas.card import Modality
+from jobs.app import AsJson, Corpus, Lake, OfModality, Space, WaitMinutes, Width, app, wait_seconds
 from schemas.config import Config
 
 
@@ -16,10 +15,10 @@ def dedup(
     context: typer.Context,
     lake: Lake,
     corpus: Corpus = None,
-    space: Annotated[str | None, typer.Option(help="its name, or a beginning of it [the live one]")] = None,
+    space: Space = None,
     threshold: Annotated[float, typer.Option(help="least cosine with a group's representative")] = 0.95,
-    width: Annotated[int | None, typer.Option(help="an MRL width of the lake, else the full one")] = None,
-    modality: Annotated[Modality | None, typer.Option(help="only segments of this modality")] = None,
+    width: Width = None,
+    modality: OfModality = None,
     seed: Annotated[int, typer.Option(min=0, help="of the cells that a large corpus is cut into")] = 0,
     wait_minutes: WaitMinutes = None,
     as_json: AsJson = False,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.app import AsJson, Corpus, Lake, app
+from jobs.app import AsJson, Corpus, Lake, Space, app
 from schemas.config import Config
 from schemas.errors import UsageError
 from schemas.export import DType
@@ -31,9 +31,7 @@ def export(
     ],
     kind: Annotated[Format, typer.Option("--format", help="what the target is")] = Format.PARQUET,
     corpus: Corpus = None,
-    space: Annotated[
-        str | None, typer.Option(help="its name, or a beginning of it; the live one else")
-    ] = None,
+    space: Space = None,
     width: Annotated[
         list[int] | None, typer.Option(help="only these MRL widths; a database gets the full one else")
     ] = None,

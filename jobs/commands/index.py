@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Corpus, Lake, WaitMinutes, app, wait_seconds
+from jobs.app import AsJson, Corpus, Lake, Space, WaitMinutes, app, wait_seconds
 from schemas.config import Config
 from schemas.errors import UsageError
 from schemas.space import IndexKind
@@ -17,9 +17,7 @@ def index(
     context: typer.Context,
     lake: Lake,
     corpus: Corpus = None,
-    space: Annotated[
-        str | None, typer.Option(help="its name, or a beginning of it, else the live one")
-    ] = None,
+    space: Space = None,
     kind: Annotated[IndexKind | None, typer.Option(help="of the index over vectors, else by size")] = None,
     width: Annotated[
         int | None, typer.Option(help="to look in, else the narrowest that is good enough")

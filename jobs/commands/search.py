@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import Allow, AsJson, Corpus, Lake, Model, app
-from schemas.card import Modality
+from jobs.app import Allow, AsJson, Corpus, Lake, Model, OfModality, Width, app
 from schemas.config import Config
 from schemas.errors import UsageError
 
@@ -22,8 +21,8 @@ def search(
     video: Annotated[list[str] | None, typer.Option(help="a video file, part of the query")] = None,
     corpus: Corpus = None,
     model: Model = None,
-    width: Annotated[int | None, typer.Option(help="an MRL width of the lake, else the full one")] = None,
-    modality: Annotated[Modality | None, typer.Option(help="only segments of this modality")] = None,
+    width: Width = None,
+    modality: OfModality = None,
     where: Annotated[str | None, typer.Option(help="SQL over the table's columns")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="hits")] = 10,
     spaces: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app import AsJson, Corpus, Lake, WaitMinutes, app, wait_seconds
+from jobs.app import AsJson, Corpus, Lake, Space, WaitMinutes, app, wait_seconds
 from schemas.config import Config
 from schemas.errors import UsageError
 
@@ -16,7 +16,7 @@ def widths(
     context: typer.Context,
     lake: Lake,
     corpus: Corpus = None,
-    space: Annotated[str | None, typer.Option(help="its name, or a beginning of it [the live one]")] = None,
+    space: Space = None,
     drop: Annotated[list[int] | None, typer.Option(help="a width whose column is to go")] = None,
     add: Annotated[list[int] | None, typer.Option(help="a width to cut from the full one")] = None,
     look: Annotated[list[int] | None, typer.Option(help="a further width to measure")] = None,

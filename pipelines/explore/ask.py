@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any, BinaryIO, cast
 
@@ -13,7 +12,8 @@ import numpy.typing as npt
 
 from operators.decode.sniff import HEAD_BYTES, sniff
 from operators.isolation.decoders import Decode
-from pipelines.query import Hit, Query, Searcher
+from operators.parts import Segment
+from pipelines.query import Hit, Query, Searcher, document_of
 from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode, UsageError
 from schemas.space import embedding_column
@@ -53,25 +53,21 @@ def _embedded(
     searcher: Searcher, parts: Sequence[tuple[str, str]], files: dict[str, BinaryIO], decode: Decode
 ) -> npt.NDArray[np.float32]:
     """As `Searcher.embed`, with the media decoded by `decode`."""
-    listed = [
-        {"type": kind, "text" if kind == "text" else "uri": value} for kind, value in parts if value.strip()
-    ]
 
     def opened(reference: str) -> BinaryIO:
         if reference not in files:
             raise AssetError(ErrorCode.SOURCE_NOT_ALLOWED, f"{reference} was not uploaded")
         return files[reference]
 
-    document = io.BytesIO(json.dumps({"parts": listed}).encode())
-    space, preparer = searcher.space, searcher.preparer
-    try:
-        _, segments = decode(document, "query.json", space.recipe, space.card, preparer.counter, opened)
-        with closing(cast(Any, segments)):
-            inputs, _ = preparer.prepare([segment.parts for segment in segments])
-    except AssetError as error:
-        raise UsageError(f"cannot embed the query: {error.detail}") from error
-    vector = searcher.engine.embed(inputs)[0]
-    return np.asarray(vector / np.linalg.norm(vector), np.float32)
+    document = io.BytesIO(document_of((kind, value) for kind, value in parts if value.strip()))
+    space = searcher.space
+
+    def segments() -> Iterator[Segment]:
+        _, found = decode(document, "query.json", space.recipe, space.card, searcher.preparer.counter, opened)
+        with closing(cast(Any, found)):
+            yield from found
+
+    return searcher.vector(segments())
 
 
 def alike(searcher: Searcher, segment_id: str, query: Query) -> list[Hit]:

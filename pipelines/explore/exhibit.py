@@ -12,12 +12,12 @@ from operators.storage import parent, resolve
 from pipelines.explore.assets import Asset, Assets, context_of
 from pipelines.explore.pictures import shown_as
 from pipelines.locators import locate
-from pipelines.query import Hit, any_of
+from pipelines.query import Hit, any_of, filter_of, reason
 from pipelines.reader import LakeReader
 from pipelines.status import status
 from schemas.card import Modality
 from schemas.errors import AssetError, UsageError
-from schemas.space import Space
+from schemas.space import Space, plain_columns
 from schemas.tables import MEMBER_MARK, SEGMENT
 
 _DOCUMENT_BYTES = 4 << 20
@@ -52,7 +52,7 @@ class Exhibit:
         """What the lake holds, and what a filter may name."""
         of = next(one for one in status(self.reader).corpora if one.corpus == self.corpus)
         schema = self.reader.segments(self.corpus).schema
-        columns = [f for f in schema if not f.name.startswith("embedding_")]
+        columns = [schema.field(name) for name in plain_columns(schema)]
         return {
             "lake": self.reader.layout.lake,
             "corpus": self.corpus,
@@ -74,16 +74,14 @@ class Exhibit:
             UsageError: `where` is not SQL over the table's columns.
         """
         table = self.reader.segments(self.corpus)
-        columns = [name for name in table.schema.names if not name.startswith("embedding_")]
-        filters = [f"({where})"] if where else []
-        filters += [f"modality = '{modality.value}'"] if modality else []
+        columns, filters = plain_columns(table.schema), filter_of(where, modality)
         if filters:
             if where:
                 check_whole(table, where, "filter")
             try:
-                found = table.to_table(columns=columns, filter=" AND ".join(filters), limit=limit)
+                found = table.to_table(columns=columns, filter=filters, limit=limit)
             except (ValueError, OSError) as error:
-                raise UsageError(" ".join(str(error).split()).split(", /", 1)[0][:300]) from error
+                raise UsageError(reason(error)) from error
         else:
             found = table.sample(min(limit, table.count_rows()), columns=columns)
         rows = found.to_pylist()

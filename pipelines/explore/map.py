@@ -12,11 +12,12 @@ from pipelines.locators import locate
 from pipelines.reader import LakeReader
 from pipelines.vectors import Matrix, matrix, unit
 from schemas.space import embedding_column
+from schemas.tables import LOCATOR
 
 SAMPLE = 20_000
 _NEIGHBOURS = 15
 _TEXT = 400
-_PLACE = ("page", "page_end", "start_ms", "end_ms", "char_start", "char_end", "row_start", "row_end")
+_PLACE = [field.name for field in LOCATOR]
 
 
 def laid_out(reader: LakeReader, corpus: str, sample: int = SAMPLE, seed: int = 0) -> pa.Table:

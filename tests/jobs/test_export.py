@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ExitCode
-from tests.jobs.test_upkeep import Cli
+from tests.jobs.conftest import Cli
 from tests.pipelines.wear import Worn, texts
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(monkeypatch, capfd)
 
 
 @pytest.fixture

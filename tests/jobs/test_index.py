@@ -6,22 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from operators.model.registry import FAMILIES
 from schemas.errors import ExitCode
 from tests.jobs.conftest import Command
-from tests.lakes import SPEC, make_lake
+from tests.lakes import make_lake
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_model: str) -> tuple[str, ...]:
     """The flags that name a lake of 400 rows, and its model."""
     make_lake(str(tmp_path / "lake"), {f"{n}.txt": f"row{n} of a table" for n in range(400)})
-    monkeypatch.setitem(FAMILIES, "hashed", "tests.models.hashed:HashSpec")
-    folder = tmp_path / SPEC.salt
-    folder.mkdir()
-    (folder / "embedlake.json").write_text('{"family": "hashed"}')
     monkeypatch.setenv("EMBEDLAKE_LAKE", str(tmp_path / "lake"))
-    return ("search", "row7 of a table", "--model", str(folder))
+    return ("search", "row7 of a table", "--model", one_model)
 
 
 def test_an_index_says_what_it_keeps_and_a_search_what_it_read(

@@ -25,7 +25,6 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from jobs.repl import Words, complete, converse
-from operators.model.registry import FAMILIES
 from operators.storage import Storage, join
 from pipelines.reader import LakeReader
 from pipelines.sql import Session, opened
@@ -43,16 +42,6 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
     lake = str(tmp_path_factory.mktemp("sql") / "lake")
     make_lake(lake, TEXTS)
     return lake
-
-
-@pytest.fixture
-def one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The folder of the model that made the lake."""
-    monkeypatch.setitem(FAMILIES, "hashed", "tests.models.hashed:HashSpec")
-    folder = tmp_path / "one"
-    folder.mkdir()
-    (folder / "embedlake.json").write_text('{"family": "hashed"}')
-    return str(folder)
 
 
 @pytest.fixture

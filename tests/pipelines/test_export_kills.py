@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,23 +17,12 @@ from operators.storage import Storage
 from pipelines.forget import forget
 from schemas.errors import ConflictError, LakeError
 from tests.pipelines.test_export import assert_same, export, files, lake_rows, rows
-from tests.pipelines.wear import Killed, Worn, texts
+from tests.pipelines.wear import Killed, Worn, dying, texts
 
 
 def die_before(patch: pytest.MonkeyPatch, step: int) -> None:
     """Die before the n-th change of the target, and change nothing any more."""
-    count = 0
-
-    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*given: Any, **named: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count >= step:
-                raise Killed
-            return real(*given, **named)
-
-        return call
-
+    counted = dying(step)
     patch.setattr(Storage, "put", counted(Storage.put))
     patch.setattr(Storage, "put_if_absent", counted(Storage.put_if_absent))
     patch.setattr(lake_files, "_delete", counted(lake_files._delete))

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from operators.export.databases.contract import Batches, missing, parsed, payloads
+from operators.export.databases.contract import Batches, missing, parsed, payloads, refusals
 from operators.export.row_ids import Ids
-from operators.faults import one_line
 from operators.lake.columns import matrix
 from operators.storage import normalize, scheme
-from schemas.errors import EmbedlakeError, LakeError, UsageError
+from schemas.errors import UsageError
 from schemas.export import EXPORT_KEY, Stamp
 from schemas.space import embedding_column
 
@@ -44,16 +43,10 @@ def opened(target: str, name: str, options: Any = None) -> Iterator[Chroma]:
     folder = normalize(target)
     if scheme(folder) == "s3":
         raise UsageError("--format chroma wants a local folder")
-    try:
+    with refusals(f"Chroma at {folder}"):
         client: Any = chromadb.PersistentClient(folder, settings=Settings(anonymized_telemetry=False))
-        try:
+        with closing(client):
             yield Chroma(client, name)
-        finally:
-            client.close()
-    except EmbedlakeError:
-        raise
-    except Exception as error:
-        raise LakeError(f"Chroma at {folder}: {one_line(f'{type(error).__name__}: {error}')}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from operators.export.row_ids import Ids
-from schemas.errors import UsageError
+from operators.faults import one_line
+from schemas.errors import EmbedlakeError, LakeError, UsageError
 from schemas.export import Stamp
 
 Batches = Iterable[tuple[Ids, pa.RecordBatch]]
@@ -40,6 +41,21 @@ class Opener(Protocol):
 
     def __call__(self, target: str, name: str, options: Any) -> AbstractContextManager[Collection]:
         """A collection by its name, for the block."""
+
+
+@contextmanager
+def refusals(place: str) -> Iterator[None]:
+    """One line for a person from what a database's client raises in the block.
+
+    Raises:
+        LakeError: with the place in front.
+    """
+    try:
+        yield
+    except EmbedlakeError:
+        raise
+    except Exception as error:
+        raise LakeError(f"{place}: {one_line(f'{type(error).__name__}: {error}')}") from error
 
 
 def payloads(rows: pa.RecordBatch, without: str) -> list[dict[str, Any]]:

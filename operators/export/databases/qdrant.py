@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from operators.export.databases.contract import Batches, missing, parsed, payloads
+from operators.export.databases.contract import Batches, missing, parsed, payloads, refusals
 from operators.export.row_ids import Ids
-from operators.faults import one_line
 from operators.lake.columns import matrix
 from operators.storage import normalize, scheme
-from schemas.errors import EmbedlakeError, LakeError, UsageError
+from schemas.errors import UsageError
 from schemas.export import EXPORT_KEY, Stamp
 from schemas.space import embedding_column
 
@@ -46,20 +45,14 @@ def opened(target: str, name: str, options: Any = None) -> Iterator[Qdrant]:
         raise UsageError("a URL of Qdrant may hold no password: put the key into QDRANT_API_KEY")
     if not remote and scheme(normalize(target)) == "s3":
         raise UsageError("--format qdrant wants a local folder or the http(s) URL of a server")
-    try:
+    with refusals(f"Qdrant at {target}"):
         client = (
             QdrantClient(url=target, api_key=os.environ.get("QDRANT_API_KEY"), timeout=_TIMEOUT_S)
             if remote
             else QdrantClient(path=normalize(target))
         )
-        try:
+        with closing(client):
             yield Qdrant(client, name)
-        finally:
-            client.close()
-    except EmbedlakeError:
-        raise
-    except Exception as error:
-        raise LakeError(f"Qdrant at {target}: {one_line(f'{type(error).__name__}: {error}')}") from error
 
 
 @dataclass(frozen=True, slots=True)
