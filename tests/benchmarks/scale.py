@@ -1,0 +1,163 @@
+"""What an asset costs the pipeline as corpora and clusters grow: `python -m tests.benchmarks.scale`.
+
+Texts of 40 words go through whole runs with a model that weighs nothing, so that all that is measured is
+embedlake's own: listing, planning, reading in isolated children, batching, staging, receipts, publishing. Every
+run is a process of its own; what a run over 16 assets takes is taken off. CPU seconds are those of all processes,
+which others on the machine spoil least. With `--nodes` 10,000 assets run on local clusters of so many Ray nodes with
+as many CPUs and actors in all: on one machine more nodes cannot be faster, but they may not cost more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.embed import EmbedJob
+from schemas.config import RunConfig
+from tests.benchmarks.corpus import WORDS
+from tests.benchmarks.meter import metered
+from tests.models.feather import FeatherSpec
+
+SIZES = (1_000, 10_000, 100_000)
+NODES = (1, 2, 4)
+NODES_ASSETS = 10_000
+ACTORS = 2
+_CPUS = 4
+_START = 16
+_FOLDER = 1_000
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One whole run, and its phases' seconds."""
+
+    assets: int
+    nodes: int
+    wall: float
+    cpu: float
+    peak_mb: float
+    phases: dict[str, float]
+
+
+def main() -> None:
+    """Measure, print the tables, write the JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scale", description=__doc__)
+    parser.add_argument("--assets", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--nodes", type=int, nargs="*", default=NODES)
+    parser.add_argument(
+        "--one", nargs=3, metavar=("SOURCE", "LAKE", "NODES"), help="one run, in this process"
+    )
+    arguments = parser.parse_args()
+    if arguments.one:
+        source, lake, nodes = arguments.one
+        print(run(source, lake, int(nodes)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        start = measure(home, _START)
+        sizes = [measure(home, assets) for assets in sorted(arguments.assets)]
+        show("corpora", start, sizes)
+        spread = []
+        if arguments.nodes:
+            starts = {nodes: measure(home, _START, nodes) for nodes in arguments.nodes}
+            spread = [measure(home, NODES_ASSETS, nodes) for nodes in arguments.nodes]
+            for one in spread:
+                show(f"{one.nodes} nodes", starts[one.nodes], [one])
+    RESULTS.mkdir(exist_ok=True)
+    document = {
+        "start": asdict(start),
+        "sizes": [asdict(m) for m in sizes],
+        "nodes": [asdict(m) for m in spread],
+    }
+    (RESULTS / "scale.json").write_text(json.dumps(document, indent=1))
+
+
+def measure(home: Path, assets: int, nodes: int = 0) -> Measured:
+    """One run over a fresh lake."""
+    source = corpus(home / f"in-{assets}", assets)
+    with tempfile.TemporaryDirectory(dir=home) as lake:
+        spent = metered(
+            [sys.executable, "-m", "tests.benchmarks.scale", "--one", str(source), lake, str(nodes)]
+        )
+    phases: dict[str, float] = json.loads(spent.out)
+    measured = Measured(assets, nodes, spent.wall, spent.cpu, spent.peak_mb, phases)
+    print(json.dumps(asdict(measured)), file=sys.stderr, flush=True)
+    return measured
+
+
+def run(source: str, lake: str, nodes: int) -> str:
+    """The run itself; the phases' seconds as JSON."""
+    with ray_nodes(nodes) as address:
+        job = EmbedJob(
+            sources=(source,),
+            lake=lake,
+            spec=FeatherSpec(),
+            corpus="c",
+            config=RunConfig(actors=ACTORS),
+            ray_address=address,
+        )
+        report = job.run()
+    if report.counts.embedded != report.counts.listed:
+        raise AssertionError(report)
+    return json.dumps(report.seconds)
+
+
+@contextmanager
+def ray_nodes(nodes: int) -> Iterator[str | None]:
+    """A cluster of so many nodes on this machine; with 0 the run makes its own."""
+    if not nodes:
+        yield None
+        return
+    from ray.cluster_utils import Cluster
+
+    each = {"num_cpus": _CPUS // nodes}
+    made = Cluster(initialize_head=True, head_node_args=each)
+    for _ in range(nodes - 1):
+        made.add_node(**each)
+    made.wait_for_nodes()
+    try:
+        yield made.address
+    finally:
+        made.shutdown()
+
+
+def corpus(folder: Path, assets: int) -> Path:
+    """So many texts of 40 words, a thousand a folder."""
+    draw = random.Random(assets)
+    for n in range(assets):
+        below = folder / f"{n // _FOLDER:04d}"
+        if n % _FOLDER == 0:
+            below.mkdir(parents=True, exist_ok=True)
+        (below / f"{n:07d}.txt").write_text(" ".join(draw.choices(WORDS, k=40)))
+    return folder
+
+
+def show(title: str, start: Measured, measured: Sequence[Measured]) -> None:
+    """A row a run, without what the start takes."""
+    table = Table(
+        "assets", "CPU ms an asset", "wall ms an asset", "phases, s", "peak MB", title=title, box=None
+    )
+    for one in measured:
+        more = one.assets - start.assets
+        phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in one.phases.items())
+        each = (
+            f"{1000 * (after - before) / more:.2f}"
+            for before, after in ((start.cpu, one.cpu), (start.wall, one.wall))
+        )
+        table.add_row(f"{one.assets:,}", *each, phases, f"{one.peak_mb:,.0f}")
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()
