@@ -20,7 +20,7 @@ from operators.sources.fetch import Fetcher
 from operators.sources.listing import Listed, list_sources
 from operators.stage import StageRows
 from operators.storage import Storage, check_lake_uri, explained
-from pipelines.engine.cluster import cluster
+from pipelines.engine.cluster import cluster, decode_tasks
 from pipelines.engine.dataflow import Dataflow, Ran
 from pipelines.forget import forgotten_mask, tombstones
 from pipelines.lease import Lease, held
@@ -221,7 +221,7 @@ class Run:
         with cluster(job.ray_address), run_log(job.storage, log):
             job.progress.phase("embed", f"run {self.run_id}, log {log}")
             LOGGER.info("run %s: %d assets, %d segments staged before", self.run_id, work.num_rows, resumed)
-            cut = shards(with_staged(work, staged), job.config)
+            cut = shards(with_staged(work, staged), job.config, decode_tasks())
             budget, wanted = job.policy.budget_gpu_hours, lease.wanted.is_set
             return flow.run(cut, work.num_rows, job.progress, budget, wanted), resumed
 

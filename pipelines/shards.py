@@ -10,11 +10,9 @@ import pyarrow as pa
 from schemas.config import RunConfig
 from schemas.tables import STAGED_COLUMN
 
-_LEAST_SHARDS = 16
 
-
-def shards(work: pa.Table, config: RunConfig) -> Iterator[pa.Table]:
-    """The work in decode tasks: bounded in assets and bytes, small enough that every worker gets some.
+def shards(work: pa.Table, config: RunConfig, least: int = 16) -> Iterator[pa.Table]:
+    """The work in decode tasks: bounded in assets and bytes, `least` of them where there are so many assets.
 
     Rows are spread by a hash of their URI, so that the shards' costs are alike whatever the folders hold.
     """
@@ -24,7 +22,7 @@ def shards(work: pa.Table, config: RunConfig) -> Iterator[pa.Table]:
         pl.DataFrame({"key": pl.Series(work["uri"]).hash(seed=0)}).with_row_index("row").sort("key")["row"]
     )
     spread = work.take(order.to_arrow()).combine_chunks()
-    most = max(1, min(config.shard_assets, -(-work.num_rows // _LEAST_SHARDS)))
+    most = max(1, min(config.shard_assets, -(-work.num_rows // least)))
     sizes = spread["size"].fill_null(0).to_pylist()
     start, held = 0, 0
     for index, size in enumerate(sizes):

@@ -33,6 +33,7 @@ _RAY_ENV = {
     "RAY_num_workers_soft_limit": str(4 * cores()),
 }
 _SPARE_CPUS = 2
+_TASKS_A_CPU = 4
 
 
 @contextmanager
@@ -70,6 +71,13 @@ def cluster(address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def decode_tasks() -> int:
+    """So many tasks at least keep all of the cluster busy to the end."""
+    import ray
+
+    return _TASKS_A_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def _keep_off_the_screen() -> None:

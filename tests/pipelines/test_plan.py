@@ -148,17 +148,19 @@ def test_metadata_columns_of_two_types_are_refused() -> None:
     sizes=st.lists(st.integers(0, 100), max_size=200),
     most=st.integers(1, 50),
     held=st.integers(1, 300),
+    least=st.integers(1, 40),
 )
-def test_shards_hold_every_row_once_within_their_bounds(sizes: list[int], most: int, held: int) -> None:
+def test_shards_hold_every_row_once_within_their_bounds(
+    sizes: list[int], most: int, held: int, least: int
+) -> None:
     work = listing({f"u{i}": (size, "e") for i, size in enumerate(sizes)})
-    cut = list(shards(work, RunConfig(shard_assets=most, shard_bytes=held)))
+    config = RunConfig(shard_assets=most, shard_bytes=held)
+    cut = list(shards(work, config, least))
     assert sorted(u for shard in cut for u in shard["uri"].to_pylist()) == sorted(work["uri"].to_pylist())
     for shard in cut:
-        assert 1 <= shard.num_rows <= most
+        assert 1 <= shard.num_rows <= min(most, -(-len(sizes) // least))
         assert shard.num_rows == 1 or sum(shard["size"].to_pylist()) <= held
-    assert [s["uri"].to_pylist() for s in cut] == [
-        s["uri"].to_pylist() for s in shards(work, RunConfig(shard_assets=most, shard_bytes=held))
-    ]
+    assert [s["uri"].to_pylist() for s in cut] == [s["uri"].to_pylist() for s in shards(work, config, least)]
 
 
 def test_staged_segments_ride_with_their_asset() -> None:
