@@ -1,4 +1,4 @@
-"""EmbeddingGemma 2 on an actor: sequences and media packed without padding, towers first, one pass of the text model."""
+"""EmbeddingGemma 2 on an actor: sequences and media packed without padding, the towers before the text model."""
 
 from __future__ import annotations
 
