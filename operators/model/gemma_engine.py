@@ -38,15 +38,15 @@ class GemmaEngine:
         budget: int,
     ) -> None:
         self.model = model
-        self._text: Any = model.language_model
-        self._text.set_attn_implementation(NAME)
+        self.text: Any = model.language_model
+        self.text.set_attn_implementation(NAME)
         self._head = head
         self._layout = layout
         self._budget = budget
         self._upload = Upload(model.device)
         self._pad = int(model.config.get_text_config().pad_token_id or 0)
-        self._see = Vision(model, layout, budget, self._upload) if layout.vision else None
-        self._hear = Hearing(model, extractor, layout, budget, self._upload) if layout.audio else None
+        self.vision = Vision(model, layout, budget, self._upload) if layout.vision else None
+        self.hearing = Hearing(model, extractor, layout, budget, self._upload) if layout.audio else None
 
     @classmethod
     def read(cls, folder: Path, model_id: str, device: torch.device, budget: int) -> GemmaEngine:
@@ -72,6 +72,15 @@ class GemmaEngine:
         moved = [module.to(device).eval() for module in head]
         return cls(model.to(device).eval(), moved, extractor, GemmaLayout.read(folder), budget)
 
+    def compile(self) -> None:
+        """Fuse what lies between the matrix products of a layer; the first passes then take minutes, once.
+
+        Each kind of layer is compiled once for any number of tokens, whatever batches come.
+        """
+        towers = (self.vision, self.hearing)
+        for layer in (*self.text.layers, *(layer for tower in towers if tower for layer in tower.layers)):
+            layer.compile(dynamic=True)
+
     def embed(self, inputs: Inputs) -> npt.NDArray[np.float32]:
         """Vectors of prepared inputs of any mix of modalities: float32 `[inputs, dim]`."""
         batches = packs([len(parts[0].array) for parts in inputs], self._budget)
@@ -85,7 +94,7 @@ class GemmaEngine:
     def _forward(self, inputs: list[tuple[Part, ...]]) -> torch.Tensor:
         packed = Packed(tuple(len(parts[0].array) for parts in inputs))
         ids = np.concatenate([parts[0].array for parts in inputs])
-        hidden = self._text(
+        hidden = self.text(
             inputs_embeds=self._embeddings(ids, [part for parts in inputs for part in parts[1:]])[None],
             position_ids=self._upload(packed.positions())[None],
             attention_mask=_NO_MASKS,
@@ -101,10 +110,10 @@ class GemmaEngine:
         found: torch.Tensor = self.model.get_input_embeddings()(self._upload(words))
         sounds = [part.array for part in media if part.kind is PartKind.AUDIO]
         pictures = [part.array for part in media if part.kind is not PartKind.AUDIO]
-        if pictures and self._see:
-            found[self._upload(np.flatnonzero(seen))] = self._see(pictures).to(found.dtype)
-        if sounds and self._hear:
-            found[self._upload(np.flatnonzero(heard))] = self._hear(sounds).to(found.dtype)
+        if pictures and self.vision:
+            found[self._upload(np.flatnonzero(seen))] = self.vision(pictures).to(found.dtype)
+        if sounds and self.hearing:
+            found[self._upload(np.flatnonzero(heard))] = self.hearing(sounds).to(found.dtype)
         return found
 
     def _pooled(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:

@@ -29,6 +29,7 @@ class Vision:
     def __init__(self, model: EmbeddingGemma2Model, layout: GemmaLayout, budget: int, upload: Upload) -> None:
         self._tower: Any = model.vision_tower
         self._tower.set_attn_implementation(NAME)
+        self.layers = self._tower.encoder.layers
         self._project: Any = model.embed_vision
         self._patch, self._pool = layout.patch, layout.pool
         self._budget = budget
@@ -112,6 +113,7 @@ class Hearing:
         upload: Upload,
     ) -> None:
         self._tower: Any = model.audio_tower
+        self.layers = self._tower.layers
         self._project: Any = model.embed_audio
         self._mel = Mel(extractor, model.device)
         self._layout = layout
@@ -138,7 +140,7 @@ class Hearing:
         hidden, _ = tower.subsample_conv_projection(mel, heard)
         unseen = self._unseen(self._upload(np.array(tokens)), hidden.shape[1])
         places = tower.rel_pos_enc(hidden)
-        for layer in tower.layers:
+        for layer in self.layers:
             hidden = layer(hidden, attention_mask=unseen, position_embeddings=places)
         projected: torch.Tensor = self._project(inputs_embeds=tower.output_proj(hidden))
         return projected
