@@ -149,9 +149,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true")
     sizes = {
         "scale": (int, 1, 16),
-        "words": (int, 300, 2000),
-        "seconds": (float, 12, 30),
-        "frames": (int, 4, 32),
+        "words": (int, 120, 2000),
+        "seconds": (float, 10, 30),
+        "frames": (int, 3, 32),
     }
     for name, (kind, _, _) in sizes.items():
         parser.add_argument(f"--{name}", type=kind)
