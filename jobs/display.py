@@ -163,7 +163,21 @@ def show_report(report: RunReport, as_json: bool) -> None:
         console.print(f"nothing to do: {c.unchanged} assets unchanged, nothing published")
     for code, count in report.quarantine_reasons.items():
         console.print(f"  quarantined: {count} x {code}")
+    if report.actor_seconds:
+        console.print(actors_line(report))
     return None
+
+
+def actors_line(report: RunReport) -> str:
+    """What the run's actors did with their time: `2 actors, 61 s: model 91%, input 6%, storage 1%, loading 2%`."""
+    spent = {
+        name: sum(getattr(one, name) for one in report.actor_seconds)
+        for name in ("model", "input", "storage", "loading")
+    }
+    whole = sum(spent.values())
+    shares = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in spent.items()) if whole else ""
+    number = len(report.actor_seconds)
+    return f"{number} actor{'s' * (number != 1)}, {whole:.0f} s: {shares}"
 
 
 def _sum(counts: Counts) -> str:
@@ -227,6 +241,9 @@ def show_status(status: LakeStatus, as_json: bool) -> None:
         table.add_row(*(_cell(", ".join(map(str, v)) if isinstance(v, tuple) else str(v)) for v in shown))
     console.print(table)
     for c in status.corpora:
+        if c.last_run and c.last_run.actor_seconds:
+            line = f"{plain(c.corpus)}: last run, {actors_line(c.last_run)}"
+            console.print(Text(line), soft_wrap=True)
         for s in (one for one in c.spaces if not one.live):
             state = "is being built" if s.building else "is beside the live one"
             line = f"{plain(c.corpus)}: space {plain(s.space)} {state}, {s.coverage:.1%} of the live assets"

@@ -294,6 +294,7 @@ class Run:
             coverage=outcome.coverage,
             budget_spent=ran.budget_spent,
             actors=ran.actors,
+            actor_seconds=ran.actor_seconds,
             seconds=self.clock.laps,
             log="" if version is None else Layout(self.lake).log(job.corpus, self.run_id),
         )

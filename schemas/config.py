@@ -40,6 +40,9 @@ class RunConfig(Frozen):
     actors: int | None = Field(default=None, gt=0, description="embedding actors; one a GPU when None")
     actor_threads: int | None = Field(default=None, gt=0)
     token_budget: int = Field(default=16_384, gt=0, description="padded tokens of one forward pass")
+    compile_model: bool = Field(
+        default=False, description="compile a model that can be; an actor's first passes then take minutes"
+    )
     shard_assets: int = Field(default=512, gt=0, description="assets of one decode task, at most")
     shard_bytes: int = Field(default=32 << 20, gt=0, description="bytes of one decode task, about")
     block_rows: int = Field(

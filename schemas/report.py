@@ -50,6 +50,19 @@ class Counts(Frozen):
         )
 
 
+class ActorSeconds(Frozen):
+    """What one embedding actor of a run did up to its last block, in seconds that add up to that time.
+
+    `loading` the model; in the `model`; at `storage` with nobody in the model: it looked up and wrote what it had;
+    waiting for `input` from the decoders.
+    """
+
+    loading: float = 0.0
+    model: float = 0.0
+    storage: float = 0.0
+    input: float = 0.0
+
+
 class RunReport(Frozen):
     """One run over one corpus. `published_version` is None when nothing had changed.
 
@@ -71,6 +84,7 @@ class RunReport(Frozen):
     coverage: float | None = None
     budget_spent: bool = False
     actors: int = 0
+    actor_seconds: tuple[ActorSeconds, ...] = ()
     seconds: dict[str, float]
     log: str
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,15 @@ class Engine(Protocol):
         Returns:
             float32 `[inputs, dim]`.
         """
+        ...
+
+
+@runtime_checkable
+class Compiles(Protocol):
+    """An engine that can be compiled for its device, for passes that are quicker after the first ones."""
+
+    def compile(self) -> None:
+        """Ask for it, before the first `embed`."""
         ...
 
 

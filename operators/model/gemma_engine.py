@@ -1,27 +1,29 @@
-"""EmbeddingGemma 2 on an actor: pixels to patches and samples to mel frames on their way into the forward pass."""
+"""EmbeddingGemma 2 on an actor: sequences and media packed without padding, the towers before the text model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from sentence_transformers.sentence_transformer import modules
+from transformers import EmbeddingGemma2Model, Gemma4AudioFeatureExtractor
 
-from operators.model.batching import embed_in_batches, pad
 from operators.model.contract import Inputs
 from operators.model.device import weights_dtype
 from operators.model.gemma_inputs import GemmaLayout, sound_settings
+from operators.model.gemma_towers import Hearing, Vision
+from operators.model.packed_attention import NAME, Pack
+from operators.model.packing import Packed, packs
 from operators.model.source import first_line, modules_of
+from operators.model.upload import Upload
 from operators.parts import Part, PartKind
 from schemas.errors import ModelError
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import EmbeddingGemma2Model
-
-_INT16 = 32_768.0
+_NO_MASKS = {"full_attention": None, "sliding_attention": None}
 
 
 class GemmaEngine:
@@ -31,27 +33,34 @@ class GemmaEngine:
         self,
         model: EmbeddingGemma2Model,
         head: Sequence[torch.nn.Module],
-        extractor: Callable[..., Any],
+        extractor: Gemma4AudioFeatureExtractor,
         layout: GemmaLayout,
         budget: int,
     ) -> None:
-        self._model = model
+        self.model = model
+        self.text: Any = model.language_model
+        self.text.set_attn_implementation(NAME)
         self._head = head
-        self._extractor = extractor
         self._layout = layout
         self._budget = budget
+        self._upload = Upload(model.device)
         self._pad = int(model.config.get_text_config().pad_token_id or 0)
+        self.vision = Vision(model, layout, budget, self._upload) if layout.vision else None
+        self.hearing = Hearing(model, extractor, layout, budget, self._upload) if layout.audio else None
 
     @classmethod
     def read(cls, folder: Path, model_id: str, device: torch.device, budget: int) -> GemmaEngine:
-        """Load a model folder onto a device; `budget` is the most padded tokens of one forward pass.
+        """Load a model folder onto a device.
+
+        Args:
+            folder: holds the model.
+            model_id: what an error calls it.
+            device: where it runs.
+            budget: most tokens of one pass of the text model, and most patches of one pass of the vision tower.
 
         Raises:
             ModelError: the weights cannot be read.
         """
-        from sentence_transformers.sentence_transformer import modules
-        from transformers import EmbeddingGemma2Model, Gemma4AudioFeatureExtractor
-
         try:
             model: Any = EmbeddingGemma2Model.from_pretrained(
                 folder, dtype=weights_dtype(device), local_files_only=True, use_safetensors=True
@@ -63,74 +72,61 @@ class GemmaEngine:
         moved = [module.to(device).eval() for module in head]
         return cls(model.to(device).eval(), moved, extractor, GemmaLayout.read(folder), budget)
 
+    def compile(self) -> None:
+        """Fuse what lies between the matrix products of a layer; the first passes then take minutes, once.
+
+        Each kind of layer is compiled once for any number of tokens, whatever batches come.
+        """
+        towers = (self.vision, self.hearing)
+        for layer in (*self.text.layers, *(layer for tower in towers if tower for layer in tower.layers)):
+            layer.compile(dynamic=True)
+
     def embed(self, inputs: Inputs) -> npt.NDArray[np.float32]:
         """Vectors of prepared inputs of any mix of modalities: float32 `[inputs, dim]`."""
-        tokens = [len(parts[0].array) for parts in inputs]
-        return embed_in_batches(self._forward, inputs, tokens, self._budget)
-
-    def _forward(self, inputs: list[tuple[Part, ...]]) -> npt.NDArray[np.float32]:
-        import torch
-
+        batches = packs([len(parts[0].array) for parts in inputs], self._budget)
         with torch.inference_mode():
-            features = self._features(inputs)
-            features["token_embeddings"] = self._model(**features, return_dict=True).last_hidden_state
-            for module in self._head:
-                features = module(features)
-        return np.asarray(features["sentence_embedding"].float().cpu().numpy(), np.float32)
+            # The device is waited for once, at the end: meanwhile the next pack is laid out and copied.
+            found = torch.cat([self._forward([inputs[i] for i in batch]) for batch in batches])
+        vectors = np.empty(found.shape, np.float32)
+        vectors[np.concatenate(batches)] = found.float().cpu().numpy()
+        return vectors
 
-    def _features(self, inputs: list[tuple[Part, ...]]) -> dict[str, Any]:
-        import torch
+    def _forward(self, inputs: list[tuple[Part, ...]]) -> torch.Tensor:
+        packed = Packed(tuple(len(parts[0].array) for parts in inputs))
+        ids = np.concatenate([parts[0].array for parts in inputs])
+        hidden = self.text(
+            inputs_embeds=self._embeddings(ids, [part for parts in inputs for part in parts[1:]])[None],
+            position_ids=self._upload(packed.positions())[None],
+            attention_mask=_NO_MASKS,
+            pack=Pack(packed, self.model.device),
+        ).last_hidden_state[0]
+        return self._pooled(hidden, packed)
 
-        device = self._model.device
-        ids, mask = pad([parts[0].array for parts in inputs], self._pad)
-        features: dict[str, Any] = {
-            "input_ids": torch.from_numpy(ids).to(device),
-            "attention_mask": torch.from_numpy(mask).to(device),
-        }
-        media = [part for parts in inputs for part in parts[1:]]
-        images, frames, sounds = (
-            [part.array for part in media if part.kind is kind]
-            for kind in (PartKind.IMAGE, PartKind.FRAME, PartKind.AUDIO)
-        )
-        if images:
-            features["pixel_values"], features["image_position_ids"] = self._patches(images)
-        if frames:
-            features["pixel_values_videos"], features["video_position_ids"] = self._patches(frames)
-            features["num_frames_per_video"] = torch.tensor([len(frames)])
-        if sounds:
-            features.update(self._mel(sounds))
-        return features
+    def _embeddings(self, ids: npt.NDArray[np.int32], media: list[Part]) -> torch.Tensor:
+        """Token embeddings of a pack, with soft tokens in the slots of the media: `[tokens, width]`."""
+        layout = self._layout
+        seen, heard = np.isin(ids, (layout.image, layout.frame)), ids == layout.sound
+        words = np.where(seen | heard, self._pad, ids).astype(np.int64)
+        found: torch.Tensor = self.model.get_input_embeddings()(self._upload(words))
+        sounds = [part.array for part in media if part.kind is PartKind.AUDIO]
+        pictures = [part.array for part in media if part.kind is not PartKind.AUDIO]
+        if pictures and self.vision:
+            found[self._upload(np.flatnonzero(seen))] = self.vision(pictures).to(found.dtype)
+        if sounds and self.hearing:
+            found[self._upload(np.flatnonzero(heard))] = self.hearing(sounds).to(found.dtype)
+        return found
 
-    def _patches(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels in 0..1 `[pictures, patches, patch * patch * 3]` and patch positions, -1 where padded.
-
-        Pixels cross to the device as uint8 and become float32 there.
-        """
-        import torch
-
-        size = self._layout.patch
-        cut = [_cut(picture, size) for picture in pictures]
-        longest = max(len(patches) for patches, _ in cut)
-        pixels = np.zeros((len(cut), longest, size * size * 3), np.uint8)
-        positions = np.full((len(cut), longest, 2), -1, np.int64)
-        for i, (patches, places) in enumerate(cut):
-            pixels[i, : len(patches)] = patches
-            positions[i, : len(places)] = places
-        device = self._model.device
-        return torch.from_numpy(pixels).to(device).float() / 255, torch.from_numpy(positions).to(device)
-
-    def _mel(self, sounds: Sequence[npt.NDArray[np.int16]]) -> dict[str, torch.Tensor]:
-        # The extractor's own default is to cut at 30 s without a word.
-        waves = [sound.astype(np.float32) / _INT16 for sound in sounds]
-        features = self._extractor(waves, padding="longest", truncation=False, return_tensors="pt")
-        return {
-            name: features[name].to(self._model.device) for name in ("input_features", "input_features_mask")
-        }
-
-
-def _cut(picture: npt.NDArray[np.uint8], size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Patches of a picture, row by row, uint8 `[patches, size * size * 3]`, and their x and y `[patches, 2]`."""
-    rows, columns = picture.shape[0] // size, picture.shape[1] // size
-    patches = picture.reshape(rows, size, columns, size, 3).swapaxes(1, 2).reshape(rows * columns, -1)
-    y, x = np.divmod(np.arange(rows * columns), columns)
-    return patches, np.stack([x, y], axis=1)
+    def _pooled(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """The model's own head over each sequence's tokens, in float32: `[sequences, dim]`."""
+        features: dict[str, Any] = {}
+        pooled = []
+        for run in packed.runs:
+            tokens = hidden[run.start : run.end].view(run.count, run.length, -1).float()
+            mask = torch.ones(tokens.shape[:2], dtype=torch.int64, device=hidden.device)
+            features = self._head[0]({"token_embeddings": tokens, "attention_mask": mask})
+            pooled.append(features["sentence_embedding"])
+        features = {"sentence_embedding": torch.cat(pooled)}
+        for module in self._head[1:]:
+            features = module(features)
+        vectors: torch.Tensor = features["sentence_embedding"]
+        return vectors

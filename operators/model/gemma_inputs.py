@@ -81,10 +81,13 @@ class GemmaLayout:
             hop=sound.get("hop_length", 160),
         )
 
+    def mel_frames(self, samples: int) -> int:
+        """Mel frames that lie wholly in a sound."""
+        return max(0, (samples - self.frame_length // 2 - 1) // self.hop + 1)
+
     def sound_tokens(self, samples: int) -> int:
-        """Soft tokens of a sound: mel frames that lie wholly in it, halved twice by the convolutions."""
-        mel = (samples - self.frame_length // 2 - 1) // self.hop + 1
-        return max(0, -(-mel // 4))
+        """Soft tokens of a sound: its mel frames, halved twice by the convolutions."""
+        return -(-self.mel_frames(samples) // 4)
 
 
 _MARKERS = {

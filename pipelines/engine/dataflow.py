@@ -20,6 +20,7 @@ from pipelines.engine.workers import Embed, Read, Teller
 from pipelines.failures import explained_workers
 from pipelines.progress import Progress, Snapshot
 from schemas.config import RunConfig
+from schemas.report import ActorSeconds
 from schemas.space import Space
 
 _READ_CPUS = 1
@@ -83,9 +84,10 @@ def _alive(actor: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a dataflow ended: with so many actors, and whether it stopped at its budget, or to give way to another."""
+    """How a dataflow ended: its actors and their time, and whether it stopped at its budget, or to give way."""
 
     actors: int = 0
+    actor_seconds: tuple[ActorSeconds, ...] = ()
     budget_spent: bool = False
     gave_way: bool = False
 
@@ -128,12 +130,14 @@ class Dataflow:
             staged = self._dataset(list(shards), resources, Teller(actor, progress.watches))
             # Held by name: Ray kills the pool with the last reference, and what is being written may be finished.
             blocks = iter(staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+            budget_spent = gave_way = False
             for _ in blocks:
-                if seconds is not None and time.monotonic() - started > seconds:
-                    return Ran(resources.actors, budget_spent=True)
-                if wanted():
-                    return Ran(resources.actors, gave_way=True)
-        return Ran(resources.actors)
+                budget_spent = seconds is not None and time.monotonic() - started > seconds
+                gave_way = not budget_spent and wanted()
+                if budget_spent or gave_way:
+                    break
+            times = _times(actor)
+        return Ran(resources.actors, times, budget_spent, gave_way)
 
     def _dataset(self, shards: list[pa.Table], resources: Resources, teller: Teller) -> Any:
         import ray.data
@@ -166,6 +170,13 @@ class Dataflow:
                 **pool,
             )
         )
+
+
+def _times(desk: Any) -> tuple[ActorSeconds, ...]:
+    import ray
+
+    told: list[dict[str, float]] = ray.get(desk.times.remote())
+    return tuple(ActorSeconds(**{name: round(s, 3) for name, s in times.items()}) for times in told)
 
 
 @contextmanager

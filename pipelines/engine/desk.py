@@ -19,6 +19,7 @@ class Desk:
         self.counts: Counter[str] = Counter()
         self.open = True
         self.inside: dict[str, Any] = {}
+        self.spent: dict[str, dict[str, float]] = {}
 
     def add(self, counts: dict[str, int]) -> None:
         """Count; operators do not wait for an answer."""
@@ -31,6 +32,14 @@ class Desk:
     def begin(self, actor_id: str) -> None:
         """An actor starts; whatever it did in an earlier life has ended."""
         self.inside = {key: actor for key, actor in self.inside.items() if not key.startswith(actor_id)}
+
+    def spend(self, actor_id: str, seconds: dict[str, float]) -> None:
+        """Where an actor's time has gone so far."""
+        self.spent[actor_id] = seconds
+
+    def times(self) -> list[dict[str, float]]:
+        """What each actor last said of its time."""
+        return list(self.spent.values())
 
     def enter(self, key: str, actor: Any) -> bool:
         """Whether an actor may write; it says `leave` with the same key when it has."""

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.embed import EmbedSegments
-from operators.model.contract import ModelSpec
+from operators.model.contract import Compiles, ModelSpec
 from operators.read import ReadAssets
 from operators.stage import StageRows
+from pipelines.engine.stopwatch import Stopwatch
 from schemas.config import RunConfig
 from schemas.house import check_house
 from schemas.space import Space
@@ -33,6 +34,12 @@ class Teller:
         """Tell the desk, and do not wait for it."""
         if self.watched:
             self.desk.add.remote(counts)
+
+    def spent(self, actor_id: str, seconds: dict[str, float]) -> None:
+        """Tell the desk where an actor's time has gone, and wait until it knows."""
+        import ray
+
+        ray.get(self.desk.spend.remote(actor_id, seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +87,35 @@ class Embed:
     ) -> None:
         import ray
 
+        self.watch = Stopwatch()
         check_house()
         self.me = ray.get_runtime_context().get_actor_id()
         ray.get(teller.desk.begin.remote(self.me))
-        self.operator = EmbedSegments(
-            engine=spec.load(threads=threads), space=space, token_budget=config.token_budget
-        )
+        engine = spec.load(threads=threads)
+        if config.compile_model and isinstance(engine, Compiles):
+            engine.compile()
+        self.operator = EmbedSegments(engine=engine, space=space, token_budget=config.token_budget)
         self.stage = stage
         self.half_block = max(1, config.block_rows // 2)
         self.teller = teller
         self.model = threading.Lock()
+        self.watch.loaded()
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         """What the reads made, half a block of rows at a time."""
         # Ray unites small outputs of the reads into blocks of its own size.
         for start in range(0, rows.num_rows, self.half_block):
-            yield self._half(rows.slice(start, self.half_block))
+            with self.watch.has_rows():
+                staged = self._half(rows.slice(start, self.half_block))
+            # Waited for: the driver reads the desk as soon as it has the last block.
+            self.teller.spent(self.me, self.watch.spent())
+            yield staged
 
     def _half(self, rows: pa.Table) -> pa.Table:
         segments = pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0
         staged = self.stage.earlier(rows)
         if staged is None:
-            with self.model:
+            with self.model, self.watch.in_model():
                 rows = self.operator(rows)
         self.teller.count({"embedded": segments})
         if staged is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,6 +94,10 @@ def test_embed_search_sql_and_status_speak_json(run: Run, model: str, texts: str
     names = ("listed", "new", "changed", "unchanged", "deleted", "embedded", "segments", "quarantined")
     assert [first[n] for n in names] == [2, 2, 0, 0, 0, 2, 2, 0]
     assert first["published_version"] == 2
+    (spent,) = first["actor_seconds"][:1]
+    assert set(spent) == {"loading", "model", "storage", "input"}
+    assert spent["loading"] > 0
+    assert spent["model"] > 0
     assert run(*embed).json["published_version"] is None
     hits = run("search", "cat", "--lake", lake, "--model", model, "--limit", "1", "--json").json["hits"]
     assert len(hits) == 1
@@ -100,6 +105,7 @@ def test_embed_search_sql_and_status_speak_json(run: Run, model: str, texts: str
     table = run("sql", "select count(*) as n from demo", "--lake", lake, "--json").json
     assert table == {"columns": ["n"], "rows": [{"n": 2}]}
     status = run("status", "--lake", lake, "--json").json
+    assert status["corpora"][0]["last_run"]["actor_seconds"] == first["actor_seconds"]
     assert status["corpora"][0]["segments_by_modality"] == {"text": 2}
 
 
@@ -116,7 +122,11 @@ def test_people_get_tables(
     assert "nothing to do: 2 assets unchanged" in run("embed", texts, "--lake", lake, "--model", model).out
     assert "a.txt" in run("search", "cat", "--lake", lake, "--model", model).out
     assert "modality" in run("sql", "select modality, count(*) from corpus group by 1", "--lake", lake).out
-    assert "one-model" in run("status", "--lake", lake).out
+    shown = run("status", "--lake", lake).out
+    assert "one-model" in shown
+    assert re.search(
+        r"last run, \d+ actors?, \d+ s: model \d+%, input \d+%, storage \d+%, loading \d+%", shown
+    )
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -16,7 +16,8 @@ from transformers import AutoTokenizer, EmbeddingGemma2Processor, Gemma4AudioFea
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.video_utils import make_batched_metadata, make_batched_videos
 
-from tests.models.tiny_gemma import CHAT_TEMPLATE, tiny_image_processor
+from operators.model.gemma_inputs import sound_settings
+from tests.models.tiny_gemma import image_processor
 
 
 class PillowFrames:
@@ -25,8 +26,8 @@ class PillowFrames:
     model_input_names = ("pixel_values_videos", "video_position_ids", "num_frames_per_video")
     add_timestamps = False
 
-    def __init__(self) -> None:
-        self._images = tiny_image_processor()
+    def __init__(self, folder: Path) -> None:
+        self._images = image_processor(folder, "video_processor")
 
     def __call__(self, videos: Any, video_metadata: Any = None, **_: Any) -> BatchFeature:
         videos = make_batched_videos(videos)
@@ -54,17 +55,18 @@ class ReferenceProcessor(EmbeddingGemma2Processor):
 
 def reference_processor(folder: Path) -> ReferenceProcessor:
     return ReferenceProcessor(
-        feature_extractor=Gemma4AudioFeatureExtractor(),
-        image_processor=tiny_image_processor(),
+        feature_extractor=Gemma4AudioFeatureExtractor.from_dict(sound_settings(folder)),
+        image_processor=image_processor(folder),
         tokenizer=AutoTokenizer.from_pretrained(folder),
-        video_processor=PillowFrames(),
-        chat_template=CHAT_TEMPLATE,
+        video_processor=PillowFrames(folder),
+        chat_template=(folder / "chat_template.jinja").read_text(),
     )
 
 
-def reference_model(folder: Path) -> SentenceTransformer:
+def reference_model(folder: Path, device: str = "cpu", **model: Any) -> SentenceTransformer:
+    """The model as sentence-transformers loads it; `model` goes to transformers' `from_pretrained`."""
     processor = reference_processor(folder)
     with patch(
         "sentence_transformers.base.modules.transformer.AutoProcessor.from_pretrained", return_value=processor
     ):
-        return SentenceTransformer(str(folder), device="cpu")
+        return SentenceTransformer(str(folder), device=device, model_kwargs=model)

@@ -8,6 +8,7 @@ pictures keep 70 soft tokens, the fewest that the processors allow.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -56,18 +57,35 @@ CHAT_TEMPLATE = (
 _WORDS = ["task", "search", "result", "query", "title", "none", "text", "cat", "dog", "boat"]
 
 
-def build_tiny_gemma(folder: Path) -> Path:
-    """Save the model into a folder that does not exist yet; takes about half a second."""
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of a model: the hidden width of text and towers, layers of each, width of a sliding layer's head."""
+
+    hidden: int = 32
+    layers: int = 2
+    tower_layers: int = 1
+    heads: int = 2
+    head: int = 16
+    window: int = 16
+    dim: int = DIM
+    image_tokens: int = 70
+
+
+TINY = Sizes()
+
+
+def build_tiny_gemma(folder: Path, sizes: Sizes = TINY) -> Path:
+    """Save the model into a folder that does not exist yet; the tiny one takes about half a second."""
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer()
-    model = EmbeddingGemma2Model(_config(tokenizer)).eval()
+    model = EmbeddingGemma2Model(_config(tokenizer, sizes)).eval()
     _widen(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     Gemma4AudioFeatureExtractor().save_pretrained(folder)
-    (folder / "processor_config.json").write_text(json.dumps(_processor_config()))
-    _save_modules(folder)
+    (folder / "processor_config.json").write_text(json.dumps(_processor_config(sizes.image_tokens)))
+    _save_modules(folder, sizes.dim)
     return folder
 
 
@@ -86,9 +104,11 @@ def tiny_tokenizer() -> GemmaTokenizer:
     )
 
 
-def tiny_image_processor() -> Gemma4ImageProcessorPil:
-    """The Pillow image processor of the model."""
-    return Gemma4ImageProcessorPil(**_processor_config()["image_processor"])
+def image_processor(folder: Path, which: str = "image_processor") -> Gemma4ImageProcessorPil:
+    """The Pillow image processor of a model folder, with the settings for pictures or for video frames."""
+    settings = json.loads((folder / "processor_config.json").read_text())[which]
+    kept = {name: settings[name] for name in ("max_soft_tokens", "patch_size", "pooling_kernel_size")}
+    return Gemma4ImageProcessorPil(**kept)
 
 
 def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
@@ -102,35 +122,35 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}, list(dict.fromkeys(merges))
 
 
-def _config(tokenizer: GemmaTokenizer) -> EmbeddingGemma2Config:
+def _config(tokenizer: GemmaTokenizer, sizes: Sizes) -> EmbeddingGemma2Config:
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in MARKERS.items()}
     text = EmbeddingGemma2TextConfig(
         vocab_size=512,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        sliding_window=16,
-        sliding_window_pattern=2,
-        global_head_dim=32,
-        hidden_size_per_layer_input=8,
-        embedding_dim=DIM,
+        hidden_size=sizes.hidden,
+        intermediate_size=2 * sizes.hidden,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        num_key_value_heads=sizes.heads // 2,
+        head_dim=sizes.head,
+        sliding_window=sizes.window,
+        sliding_window_pattern=sizes.layers,
+        global_head_dim=2 * sizes.head,
+        hidden_size_per_layer_input=sizes.hidden // 4,
+        embedding_dim=sizes.dim,
     )
     vision = Gemma4VisionConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=16,
+        hidden_size=sizes.hidden,
+        intermediate_size=2 * sizes.hidden,
+        num_hidden_layers=sizes.tower_layers,
+        num_attention_heads=sizes.heads,
+        num_key_value_heads=sizes.heads,
+        head_dim=sizes.hidden // sizes.heads,
         position_embedding_size=512,
     )
     audio = Gemma4AudioConfig(
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
+        hidden_size=sizes.hidden,
+        num_hidden_layers=sizes.tower_layers,
+        num_attention_heads=sizes.heads,
         subsampling_conv_channels=[128, 8],
         output_proj_dims=24,
     )
@@ -158,18 +178,24 @@ def _widen(model: EmbeddingGemma2Model) -> None:
                 weight.normal_()
 
 
-def _processor_config() -> dict[str, dict[str, object]]:
-    picture = {"max_soft_tokens": 70, "patch_size": 16, "pooling_kernel_size": 3}
+def _processor_config(image_tokens: int) -> dict[str, object]:
+    patches = {"patch_size": 16, "pooling_kernel_size": 3}
+    picture = {"image_processor_type": "Gemma4ImageProcessor", "max_soft_tokens": image_tokens, **patches}
+    frame = {
+        "video_processor_type": "EmbeddingGemma2VideoProcessor",
+        "max_soft_tokens": max(70, image_tokens // 2),
+        **patches,
+    }
     return {
         "processor_class": "EmbeddingGemma2Processor",
-        "image_seq_length": 70,
-        "image_processor": {"image_processor_type": "Gemma4ImageProcessor", **picture},
-        "video_processor": {"video_processor_type": "EmbeddingGemma2VideoProcessor", **picture},
+        "image_seq_length": image_tokens,
+        "image_processor": picture,
+        "video_processor": frame,
         "feature_extractor": json.loads(Gemma4AudioFeatureExtractor().to_json_string()),
     }
 
 
-def _save_modules(folder: Path) -> None:
+def _save_modules(folder: Path, dim: int) -> None:
     types = [
         "base.modules.transformer.Transformer",
         "sentence_transformer.modules.pooling.Pooling",
@@ -183,7 +209,7 @@ def _save_modules(folder: Path) -> None:
     (folder / "modules.json").write_text(json.dumps(modules))
     for path in paths[1:]:
         (folder / path).mkdir()
-    Pooling(DIM).save(str(folder / paths[1]))
+    Pooling(dim).save(str(folder / paths[1]))
     Normalize().save(str(folder / paths[2]))
     described = {"model_type": "SentenceTransformer", "prompts": PROMPTS, "default_prompt_name": None}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(described))

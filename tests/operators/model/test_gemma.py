@@ -193,7 +193,7 @@ def test_weights_are_never_float16(copy: Path) -> None:
     edit(copy / "config.json", dtype="float16")
     engine = resolve(str(copy)).load("cpu")
     assert isinstance(engine, GemmaEngine)
-    assert {weight.dtype for weight in engine._model.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in engine.model.parameters()} == {torch.float32}
     assert weights_dtype(torch.device("cpu")) is torch.float32
 
 
@@ -202,7 +202,7 @@ def test_bfloat16_vectors_are_finite_for_every_modality(spec: ModelSpec) -> None
 
     engine = spec.load("cpu")
     assert isinstance(engine, GemmaEngine)
-    engine._model.to(torch.bfloat16)
+    engine.model.to(torch.bfloat16)
     prepared, _ = spec.preparer("document").prepare(
         [(text("cat"),), (PICTURE,), (sound(1),), (frame(0), sound(1))]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from sentence_transformers import SentenceTransformer
+from transformers import Gemma4AudioFeatureExtractor
 
 from operators.model.contract import Engine, ModelSpec
+from operators.model.gemma_engine import GemmaEngine
+from operators.model.gemma_towers import Mel
 from operators.model.registry import resolve
 from operators.parts import Part, PartKind, from_arrow, to_arrow
+from tests.benchmarks.padded_gemma import PaddedGemma
 from tests.models.reference_gemma import reference_model, reference_processor
 
 RATE = 16_000
@@ -134,6 +141,60 @@ def test_a_mixed_batch_gives_each_input_its_own_vector_in_order(spec: ModelSpec,
     for a, b in zip(together, alone, strict=True):
         assert cosine(a, b) > 0.9999
     assert np.linalg.norm(together - np.roll(together, 1, axis=0), axis=1).min() > 0.05
+
+
+MATES = {
+    **{name: parts for name, (parts, _) in CASES.items()},
+    "film": film(heard=True),
+    "long text": (text("boat " * 60),),
+    "long sound": (sound(np.tile(LONG, 2)),),
+}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from([*MATES]), min_size=2, max_size=7), st.sampled_from([64, 900, 4_096]))
+def test_a_vector_depends_neither_on_batch_mates_nor_on_the_budget(
+    tiny_gemma: Path, names: list[str], budget: int
+) -> None:
+    prepared, alone = _alone(tiny_gemma)
+    engine = GemmaEngine.read(tiny_gemma, "tiny", torch.device("cpu"), budget)
+    together = engine.embed([prepared[name] for name in names])
+    for name, vector in zip(names, together, strict=True):
+        assert cosine(vector, alone[name]) > 0.99999
+
+
+@cache
+def _alone(folder: Path) -> tuple[dict[str, tuple[Part, ...]], dict[str, npt.NDArray[np.float32]]]:
+    spec = resolve(str(folder))
+    rows, _ = spec.preparer("document").prepare(list(MATES.values()))
+    engine = spec.load("cpu")
+    vectors = {name: engine.embed([row])[0] for name, row in zip(MATES, rows, strict=True)}
+    return dict(zip(MATES, rows, strict=True)), vectors
+
+
+def test_a_mixed_batch_gives_the_vectors_of_the_padded_reference(tiny_gemma: Path) -> None:
+    prepared, alone = _alone(tiny_gemma)
+    padded = PaddedGemma(tiny_gemma, torch.device("cpu"), torch.float32, budget=4_096)
+    for name, vector in zip(prepared, padded.embed(list(prepared.values())), strict=True):
+        assert cosine(vector, alone[name]) > 0.9999
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"preemphasis": 0.97}, {"preemphasis": 0.5, "preemphasis_htk_flavor": False}, {"fft_overdrive": True}],
+)
+def test_sound_features_are_those_of_the_models_extractor(options: dict[str, Any]) -> None:
+    extractor = Gemma4AudioFeatureExtractor(
+        input_scale_factor=0.5, per_bin_mean=[0.1] * 128, per_bin_stddev=[1.7] * 128, **options
+    )
+    theirs = extractor([wave(s)["array"] for s in (SHORT, LONG)], padding="longest", return_tensors="pt")
+    waves = np.zeros((2, len(LONG)), np.int16)
+    waves[0, : len(SHORT)], waves[1] = SHORT, LONG
+    frames = theirs["input_features_mask"].sum(1)
+    ours, heard = Mel(extractor, torch.device("cpu"))(torch.from_numpy(waves), frames)
+    want = theirs["input_features"][:, : ours.shape[1]]
+    assert heard.sum(1).tolist() == frames.tolist()
+    torch.testing.assert_close(ours, want, atol=2e-3, rtol=1e-3)
 
 
 def test_prepared_inputs_survive_the_object_store(spec: ModelSpec, engine: Engine) -> None:
