@@ -11,9 +11,17 @@ import numpy.typing as npt
 import torch
 
 from operators.model.composed.ingredients import CLASSIFIER, SPEECH
+from operators.model.fused.config import FusedConfig
 from operators.model.fused.efficientnet import FEATURES, SIDE, VisionTower, load_tower
 from operators.model.fused.towers import RATE, WIDTH, WINDOW_S, AudioTower
-from pipelines.evaluation.baselines import Transfer, Vectors, knn_transfer, mlp_transfer
+from operators.model.fused.vision import Concepts
+from pipelines.evaluation.baselines import (
+    Transfer,
+    Vectors,
+    knn_transfer,
+    mlp_transfer,
+    paired_projections,
+)
 from pipelines.evaluation.items import ImageFile, Item, Sound
 from pipelines.training.composed import embed_texts
 from pipelines.training.data.pictures import clip_art, fluent_emoji, noto_emoji
@@ -21,9 +29,10 @@ from pipelines.training.data.raster import open_picture, pixels
 from pipelines.training.data.speech import read_shard
 from pipelines.training.data.splits import head_noun, split
 from pipelines.training.heads import Captions
+from pipelines.training.sight import fit_likeness
 from schemas.errors import ModelError
 
-VERSION = "1"
+VERSION = "2"
 """Of the fitted maps: another one makes remembered vectors void."""
 _BATCH = 32
 _STEP = 320
@@ -32,7 +41,7 @@ _SPOKEN = 2_000
 
 
 class FrozenPictures:
-    """Mean features of the fused model's vision tower; fitted on the training pictures that every model here has."""
+    """The fused model's frozen vision tower; maps are fitted on the training pictures that every model here has."""
 
     def __init__(self, data: Path) -> None:
         self._train, _ = split([*clip_art(data), *fluent_emoji(data), *noto_emoji(data)])
@@ -54,13 +63,32 @@ class FrozenPictures:
 
     @cached_property
     def _mlp(self) -> Transfer:
-        captions = [self._texts[[self._rows[c] for c in p.captions]] for p in self._train]
-        return mlp_transfer(self._features, captions, [head_noun(p.name) for p in self._train])
+        return mlp_transfer(self._features, self._captions, self._nouns)
+
+    @cached_property
+    def projections(self) -> tuple[Transfer, Transfer]:
+        """CLIP's maps of features `[pictures, FEATURES]` and of MiniLM's vectors `[texts, 384]` into one space."""
+        return paired_projections(self._features, self._captions, self._nouns)
+
+    @property
+    def _captions(self) -> list[Vectors]:
+        return [self._texts[[self._rows[c] for c in p.captions]] for p in self._train]
+
+    @property
+    def _nouns(self) -> list[str]:
+        return [head_noun(p.name) for p in self._train]
 
     @cached_property
     def _knn(self) -> Transfer:
         rows = [[self._rows[c] for c in p.captions] for p in self._train]
-        return knn_transfer(self._features, Captions(self._texts, rows).targets().numpy())
+        likeness = Concepts(FusedConfig(image_anchors=1))
+        fit_likeness(likeness, torch.from_numpy(self._features))
+
+        def reduce(features: Vectors) -> Vectors:
+            with torch.inference_mode():
+                return np.asarray(likeness.reduce(torch.from_numpy(features)).numpy(), np.float32)
+
+        return knn_transfer(self._features, Captions(self._texts, rows).targets().numpy(), reduce)
 
     @cached_property
     def _tower(self) -> VisionTower:
@@ -91,7 +119,7 @@ class FrozenPictures:
         found: list[Vectors] = []
         for start in range(0, len(files), _BATCH):
             stacked = np.stack([pixels(open_picture(f.path), SIDE) for f in files[start : start + _BATCH]])
-            found.extend(self._tower(torch.from_numpy(stacked))[:, 0].numpy())
+            found.extend(self._tower(torch.from_numpy(stacked)).numpy())
         return found
 
 

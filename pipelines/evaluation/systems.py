@@ -1,4 +1,4 @@
-"""What stands in the table: the model, the composed model as late fusion or as an ASR cascade, and frozen features."""
+"""What stands in the table: the model, late fusion of its towers, an ASR cascade, and frozen features."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from operators.model.fused.spec import FAMILY as FUSED
 from operators.model.registry import BASELINE_MODEL, resolve
@@ -20,6 +21,8 @@ from schemas.card import Role
 
 if TYPE_CHECKING:
     from operators.model.contract import ModelSpec
+    from operators.model.fused.engine import FusedEngine
+    from pipelines.evaluation.late import Map
 
 Embed = Callable[[Sequence[Item], str], Vectors]
 
@@ -30,6 +33,9 @@ PARTS = {
 }
 AVERAGE = "average of parts"
 LATE = "late fusion"
+"""CLIP's way: frozen encoders, a linear projection of each, trained by contrast on the model's own pictures."""
+UNFUSED = "parts without the trunk"
+"""The vectors that the fused model's own concepts and MiniLM give, added: what its trunk makes of them is not in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,7 @@ class Systems:
         card = spec.card.model_dump_json()
         self.model = self._remembered(lambda i, r: self._model.embed(i, r), card)
         self.late = self._remembered(lambda i, r: self._late.embed(i, r), f"late {VERSION} {card}")
+        self.unfused = self._remembered(lambda i, r: self._unfused.embed(i, r), f"unfused {VERSION} {card}")
         baseline = self._baseline.card.model_dump_json()
         self.composed = self._remembered(lambda i, r: self._composed.embed(i, r), baseline)
 
@@ -138,7 +145,7 @@ class Systems:
     def _baselines(self, kind: Kind) -> list[System]:
         lines: list[System] = []
         if self.spec.card.family == FUSED and kind in (Kind.PICTURE, Kind.COMPOSED):
-            lines.append(whole(LATE, self.late))
+            lines += [whole(LATE, self.late), whole(UNFUSED, self.unfused)]
         if self.spec.card.model_id != BASELINE_MODEL:
             name = {Kind.TEXT: "MiniLM", Kind.SPEECH: "ASR cascade"}.get(kind, BASELINE_MODEL)
             lines.append(whole(name, self.composed))
@@ -161,13 +168,33 @@ class Systems:
 
     @cached_property
     def _late(self) -> SpecEmbedder:
-        from operators.model.fused.engine import FusedEngine
+        see, say = self._pictures.projections
+        return self._added(see, say)
+
+    @cached_property
+    def _unfused(self) -> SpecEmbedder:
+        concepts = self._fused.network.vision.concepts
+
+        def see(features: Vectors) -> Vectors:
+            with torch.inference_mode():
+                found: torch.Tensor = concepts(torch.from_numpy(features).to(self._fused.device))
+            return np.asarray(found.float().cpu().numpy(), np.float32)
+
+        return self._added(see, lambda vectors: vectors)
+
+    def _added(self, see: Map, say: Map) -> SpecEmbedder:
         from pipelines.evaluation.late import LateFusion
+
+        return SpecEmbedder(self.spec, engine=LateFusion(self._fused, see, say))
+
+    @property
+    def _fused(self) -> FusedEngine:
+        from operators.model.fused.engine import FusedEngine
 
         engine = self._model.engine
         if not isinstance(engine, FusedEngine):
             raise TypeError(f"late fusion needs the towers of a fused engine, not {type(engine).__name__}")
-        return SpecEmbedder(self.spec, engine=LateFusion(engine))
+        return engine
 
     @cached_property
     def _composed(self) -> SpecEmbedder:
