@@ -97,7 +97,8 @@ class Concepts(nn.Module):
             nn.functional.normalize(part @ basis.T, dim=1)
             for part, basis in zip(parts, self.bases, strict=True)
         ]
-        return torch.cat(white, 1) / len(white) ** 0.5
+        likeness: torch.Tensor = torch.cat(white, 1) / len(white) ** 0.5
+        return likeness
 
 
 class Speaker(nn.Module):
