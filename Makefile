@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test check chaos bench clean
+.PHONY: setup demo test check chaos fuzz bench clean
 
 setup: $(READY)
 
@@ -14,17 +14,20 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "embedlake needs Python 3.11 or newer; name one with: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt torch
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,demo,evaluate,model,train]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[browser,chroma,code,demo,dev,evaluate,explore,images,langchain,llamaindex,model,office,qdrant,train]'
 	@touch $@
 
 demo: $(READY)
 	$(BIN)/python -m jobs.demo
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 chaos: $(READY)
 	$(BIN)/python -m pytest tests/chaos -s
+
+fuzz: $(READY)
+	EMBEDLAKE_FUZZ_COUNT=$${COUNT:-20000} EMBEDLAKE_FUZZ_SEED=$${SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/fuzz -s
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from jobs.settings import load_config, version
+from schemas.card import Modality
 from schemas.config import Config, Selection
 from schemas.errors import Interrupted
 from schemas.space import VectorType
@@ -65,6 +66,19 @@ MaxAssets = Annotated[
 WaitMinutes = Annotated[
     float | None, typer.Option("--wait-minutes", min=0, help="how long to wait for a run of the corpus [0]")
 ]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", help="a running Ray cluster, else a local one")
+]
+SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="its name, or a beginning of it")]
+Space = Annotated[str | None, typer.Option("--space", help="its name, or a beginning of it [the live one]")]
+Width = Annotated[int | None, typer.Option("--width", help="an MRL width of the lake, else the full one")]
+OfModality = Annotated[Modality | None, typer.Option("--modality", help="only segments of this modality")]
+KeepPrepared = Annotated[
+    bool,
+    typer.Option(
+        "--keep-prepared/--no-keep-prepared", help="keep decoded media for the next model's backfill"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 
 
@@ -94,10 +108,16 @@ def settings(
     loaded = load_config(config)
     context.obj = loaded
     flags = loaded.model_dump(
-        include={"lake", "corpus", "model", "recipe", "allow", "ray_address"}, exclude_none=True
+        include={"lake", "corpus", "model", "recipe", "allow", "ray_address", "keep_prepared"},
+        exclude_none=True,
     )
-    commands: Any = context.command
-    context.default_map = dict.fromkeys(commands.commands, flags)
+    context.default_map = _defaults(context.command, flags)
+
+
+def _defaults(group: Any, flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags as defaults of each command, and of the commands below one."""
+    known = group.commands.items()
+    return {name: _defaults(found, flags) if hasattr(found, "commands") else flags for name, found in known}
 
 
 def selection(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -24,11 +25,13 @@ from rich.text import Text
 
 from jobs.aside import stderr_aside
 from jobs.plain import plain
+from jobs.show_index import show_stages
 from pipelines.progress import Silent, Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from pipelines.finding import Stage
     from pipelines.progress import Progress as Watcher
     from pipelines.query import Hit
     from pipelines.status import LakeStatus
@@ -145,8 +148,9 @@ def show_report(report: RunReport, as_json: bool) -> None:
         version = f"published version {report.published_version} of "
         where = Text.assemble(version, (report.corpus, "bold"), " in ", plain(report.lake))
         console.print(where, soft_wrap=True)
+        listed = f"{c.listed} listed" + (f" + {c.members} in archives" if c.members else "")
         console.print(
-            f"{c.listed} listed = {_sum(c)}   ({c.new} new, {c.changed} changed, {c.deleted} deleted)\n"
+            f"{listed} = {_sum(c)}   ({c.new} new, {c.changed} changed, {c.deleted} deleted)\n"
             f"{c.segments} segments, {c.tokens} tokens, space {report.space}, run {report.run_id}"
         )
         if report.budget_spent or c.deferred:
@@ -165,21 +169,30 @@ def show_report(report: RunReport, as_json: bool) -> None:
 def _sum(counts: Counts) -> str:
     """What the listed assets add up to; the usual kinds always, the others where there are some."""
     always = ("embedded", "quarantined", "unchanged")
-    kinds = (*always, "moved", "updated", "deferred", "excluded")
+    kinds = (*always, "expanded", "moved", "updated", "deferred", "excluded")
     return " + ".join(f"{getattr(counts, k)} {k}" for k in kinds if k in always or getattr(counts, k))
 
 
-def show_hits(hits: list[Hit], as_json: bool) -> None:
-    """A search's hits, best first."""
+def show_hits(hits: list[Hit], as_json: bool, stages: Sequence[Stage] | None = None) -> None:
+    """A search's hits, best first, and what it took where that was asked."""
     if as_json:
-        return _print_json({"hits": [{"score": h.score, "where": h.where, **h.row} for h in hits]})
+        shown = [{"score": h.score, **_fused(h), "where": h.where, "space": h.space, **h.row} for h in hits]
+        told = {} if stages is None else {"stages": [asdict(stage) for stage in stages]}
+        return _print_json({"hits": shown, **told})
     table = Table(box=None, header_style="bold")
     for name in ("score", "modality", "asset", "where", "text"):
         table.add_column(name, justify="right" if name == "score" else "left", overflow="fold")
     for hit in hits:
         text = " ".join((hit.text or "").split())
         table.add_row(f"{hit.score:.3f}", hit.modality, _cell(hit.uri), hit.where, _cell(_short(text)))
-    return Console().print(table)
+    Console().print(table)
+    if stages is not None:
+        show_stages(stages)
+    return None
+
+
+def _fused(hit: Hit) -> dict[str, float]:
+    return {} if hit.fused is None else {"fused": hit.fused}
 
 
 def show_table(result: pa.Table, as_json: bool) -> None:
@@ -212,19 +225,26 @@ def show_status(status: LakeStatus, as_json: bool) -> None:
         kinds = ", ".join(f"{n} {kind}" for kind, n in c.segments_by_modality.items())
         shown = (c.corpus, c.version, c.assets, c.quarantined, c.segments, kinds, c.space, c.widths)
         table.add_row(*(_cell(", ".join(map(str, v)) if isinstance(v, tuple) else str(v)) for v in shown))
-    return console.print(table)
+    console.print(table)
+    for c in status.corpora:
+        for s in (one for one in c.spaces if not one.live):
+            state = "is being built" if s.building else "is beside the live one"
+            line = f"{plain(c.corpus)}: space {plain(s.space)} {state}, {s.coverage:.1%} of the live assets"
+            console.print(Text(line), soft_wrap=True)
+    return None
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(_finite(document), default=str, allow_nan=False))
+    print(json.dumps(finite(document), default=str, allow_nan=False))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value as JSON can hold it: what is not a number is null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+        return {name: finite(item) for name, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _cell(text: str) -> Text:

@@ -12,7 +12,8 @@ from rich.text import Text
 from jobs.plain import plain
 
 if TYPE_CHECKING:
-    from pipelines.forget import Choice, Erasure
+    from pipelines.chosen import Choice
+    from pipelines.forget import Erasure
     from pipelines.gc import CorpusGarbage, Garbage
     from pipelines.maintenance import Maintenance
 

@@ -6,8 +6,10 @@ import os
 import stat
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from operators.faults import Fault, NotAFile, Read, Stat, StorageFault, final
 
@@ -38,7 +40,7 @@ def regular(path: str) -> os.stat_result:
 
 
 def blocks(read: Read) -> Iterator[bytes]:
-    """A regular file's bytes.
+    """A regular file's bytes, or those of the range that `read` names.
 
     Raises:
         StorageFault: it is no file, has another etag or size than expected, or changed while it was read.
@@ -50,9 +52,17 @@ def blocks(read: Read) -> Iterator[bytes]:
         before = os.fstat(file.fileno())
         if read.etag is not None and etag(before) != read.etag:
             raise StorageFault(Fault.CHANGED, read.uri, "changed since it was listed")
-        if read.size is not None and before.st_size != read.size:
-            raise StorageFault(Fault.CHANGED, read.uri, f"{before.st_size} bytes, {read.size} listed")
-        while block := file.read(BLOCK_BYTES):
+        if read.start is None:
+            left = before.st_size
+            if read.size is not None and left != read.size:
+                raise StorageFault(Fault.CHANGED, read.uri, f"{left} bytes, {read.size} listed")
+        else:
+            left = before.st_size - read.start if read.size is None else read.size
+            if read.start + left > before.st_size:
+                raise StorageFault(Fault.CHANGED, read.uri, f"{before.st_size} bytes, too few for the range")
+            file.seek(read.start)
+        while left > 0 and (block := file.read(min(left, BLOCK_BYTES))):
+            left -= len(block)
             yield block
         after = os.fstat(file.fileno())
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
@@ -93,13 +103,31 @@ def create(path: str, data: bytes) -> bool:
     return True
 
 
+@contextmanager
+def replacing(path: str) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` when the block ends; when the block raises, nothing has changed."""
+    name = _beside(path)
+    try:
+        with open(name, "xb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(name, path)
+    finally:
+        name.unlink(missing_ok=True)
+
+
 def _spill(path: str, data: bytes) -> str:
-    folder = Path(path).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    name = folder / f".tmp-{uuid.uuid4().hex}"
-    # Not `mkstemp`: its mode 0600 would lock other users out of the lake.
+    name = _beside(path)
     with open(name, "xb") as out:
         out.write(data)
         out.flush()
         os.fsync(out.fileno())
     return str(name)
+
+
+def _beside(path: str) -> Path:
+    folder = Path(path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    # Not `mkstemp`: its mode 0600 would lock other users out of the lake.
+    return folder / f".tmp-{uuid.uuid4().hex}"

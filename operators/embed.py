@@ -74,7 +74,7 @@ class EmbedSegments:
                     detail = described(error)
                     reasons[batch[0]] = (ErrorCode.EMBED_FAILED, detail)
                 continue
-            norms = np.min([np.linalg.norm(found[:, :w], axis=1) for w in self.space.card.widths], axis=0)
+            norms = np.min([np.linalg.norm(found[:, :w], axis=1) for w in self.space.widths], axis=0)
             bad = ~np.isfinite(norms) | (norms < _MIN_NORM)
             for row, norm in zip(np.array(batch)[bad], norms[bad], strict=True):
                 reasons[int(row)] = (ErrorCode.NOT_FINITE, f"the model returned a vector of norm {norm}")
@@ -90,14 +90,19 @@ def widths(full: npt.NDArray[np.float32], space: Space, valid: npt.NDArray[np.bo
         space: decides the widths and the value type.
         valid: bool `[rows]`; other rows are null.
     """
-    columns = []
-    for field, width in zip(space.vector_fields, space.card.widths, strict=True):
-        part = full[:, :width]
-        norms = np.linalg.norm(part, axis=1, keepdims=True)
-        unit = (part / np.maximum(norms, _MIN_NORM)).astype(field.type.value_type.to_pandas_dtype())
-        values = pa.array(unit.reshape(-1), field.type.value_type)
-        columns.append(pa.FixedSizeListArray.from_arrays(values, width, mask=pa.array(~valid)))
-    return columns
+    return [prefix(full, field.type, valid) for field in space.vector_fields]
+
+
+def prefix(
+    full: npt.NDArray[np.float32], kind: pa.FixedSizeListType, valid: npt.NDArray[np.bool_]
+) -> pa.FixedSizeListArray:
+    """The first values of full vectors as unit vectors: a column of type `kind`; rows that are not valid are null."""
+    width = kind.list_size
+    part = full[:, :width]
+    norms = np.linalg.norm(part, axis=1, keepdims=True)
+    unit = (part / np.maximum(norms, _MIN_NORM)).astype(kind.value_type.to_pandas_dtype())
+    values = pa.array(unit.reshape(-1), kind.value_type)
+    return pa.FixedSizeListArray.from_arrays(values, width, mask=pa.array(~valid))
 
 
 def _mark(rows: pa.Table, reasons: dict[int, tuple[ErrorCode, str]]) -> pa.Table:

@@ -28,12 +28,13 @@ class PartKind(StrEnum):
     AUDIO = "audio"
 
 
-_DTYPES: dict[PartKind, Any] = {
+DTYPES: dict[PartKind, Any] = {
     PartKind.TOKENS: np.int32,
     PartKind.IMAGE: np.uint8,
     PartKind.FRAME: np.uint8,
     PartKind.AUDIO: np.int16,
 }
+"""Of each kind's `data`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +64,21 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Locator:
-    """Where in its asset a segment lies; fields as in `schemas.tables.LOCATOR`."""
+    """Where in its asset a segment lies; fields as in `schemas.tables.LOCATOR`, `page_end` None for one page."""
 
     page: int | None = None
+    page_end: int | None = None
     start_ms: int | None = None
     end_ms: int | None = None
     char_start: int | None = None
     char_end: int | None = None
+    row_start: int | None = None
+    row_end: int | None = None
 
     def key(self) -> str:
         """A canonical text of the locator, for the segment's digest."""
-        return f"p{self.page}:t{self.start_ms}-{self.end_ms}:c{self.char_start}-{self.char_end}"
+        pages, times = f"p{self.page}-{self.page_end}", f"t{self.start_ms}-{self.end_ms}"
+        return f"{pages}:{times}:c{self.char_start}-{self.char_end}:r{self.row_start}-{self.row_end}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ def to_arrow(inputs: Iterable[tuple[Part, ...]]) -> pa.Array:
             {
                 "kind": str(p.kind),
                 "text": p.text,
-                "data": None if p.data is None else np.ascontiguousarray(p.data, _DTYPES[p.kind]).tobytes(),
+                "data": None if p.data is None else np.ascontiguousarray(p.data, DTYPES[p.kind]).tobytes(),
                 "shape": None if p.data is None else list(p.data.shape),
                 "at_ms": p.at_ms,
             }
@@ -121,7 +126,7 @@ def from_arrow(column: pa.Array | pa.ChunkedArray) -> list[tuple[Part, ...]]:
 
 def _part(data: pa.Scalar, kind: str, text: str | None, shape: list[int] | None, at_ms: int | None) -> Part:
     dtype = PartKind(kind)
-    array = np.frombuffer(data.as_buffer(), _DTYPES[dtype]).reshape(shape) if shape is not None else None
+    array = np.frombuffer(data.as_buffer(), DTYPES[dtype]).reshape(shape) if shape is not None else None
     return Part(dtype, text, array, at_ms)
 
 

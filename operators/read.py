@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from typing import Any, cast
 
 import pyarrow as pa
 
-from operators.decode.registry import decode
+from operators.isolation.decoders import decoder
+from operators.lake.tombstones import Tombstones
 from operators.model.contract import ModelSpec, Preparer
-from operators.parts import Part, Segment, to_arrow
-from operators.sources.fetch import Fetched, Fetcher, Wanted
+from operators.parts import Part, Segment
+from operators.prepared.fit import ARCHIVE, KeptFor
+from operators.prepared.keep import Keeper
+from operators.prepared.read import Unpacker, asset_rows
+from operators.prepared.store import Prepared
+from operators.rows import AssetRows, Block, Row, media_bytes
+from operators.sources.archive import Beside, archive_kind, members
+from operators.sources.fetch import Fetcher, Wanted
+from operators.sources.spool import Fetched
 from schemas.card import Role
-from schemas.errors import AssetError, EmbedlakeError, ErrorCode, Stage, described
+from schemas.config import DecodeConfig
+from schemas.errors import AssetError, EmbedlakeError, ErrorCode, Stage, described, from_storage
 from schemas.recipe import Recipe
 from schemas.tables import (
     ASSET_KIND,
     DONORS_COLUMN,
-    EMBEDDED,
-    MOVED,
-    PREPARED,
-    QUARANTINED,
-    SEGMENT_KIND,
+    KEPT_COLUMN,
     STAGED_COLUMN,
+    TAKEN_COLUMN,
 )
 
 _PREPARE_ROWS = 64
+_SETS = (STAGED_COLUMN, DONORS_COLUMN, TAKEN_COLUMN)
 _INLINE_NAME = "document.json"
-_LISTED = ("uri", "source", "size", "etag", "mtime")
-
-
-def segment_id(content_hash: str, segment: Segment, recipe_digest: str) -> str:
-    """A digest of what decides the segment: the same input has the same id everywhere, 32 hex digits."""
-    text = f"{content_hash}\n{segment.modality}\n{segment.locator.key()}\n{recipe_digest}"
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,67 +46,157 @@ class ReadAssets:
 
     A `staged` column (list of segment ids) on the input names segments that an earlier attempt has already
     embedded: they are counted and not emitted again. A `donors` column (list of content hashes) names contents
-    whose vectors the lake has: an asset that is one of them is not decoded. Tables are cut at `block_bytes` of media.
+    whose vectors the lake has: an asset that is one of them is not decoded. A `kept_rows` column (list of places in
+    `prepared`) names assets whose decoded media the lake has: they come from there, and their objects are not read.
+    With `keep` what is decoded goes along to be kept. What lies in an archive and was `forgotten` gives no row at
+    all. Tables are cut at `block_bytes` of media.
     """
 
     fetcher: Fetcher
     spec: ModelSpec
     recipe: Recipe
+    forgotten: Tombstones = field(default_factory=Tombstones)
     role: str = Role.DOCUMENT
     block_bytes: int = 16 << 20
+    limits: DecodeConfig = DecodeConfig()
+    keep: bool = False
+    prepared: Prepared | None = None
 
     def __call__(self, shard: pa.Table) -> Iterator[pa.Table]:
         """One shard's rows; media of at most one block and one asset's window are held at a time."""
-        out = _Rows(self.block_bytes, shard.schema)
+        out = Block(self.block_bytes, shard.schema)
         rows = shard.to_pylist()
-        wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"], r["etag"]) for r in rows]
-        for index, fetched in self.fetcher.fetch_all(wanted):
-            asset = _Asset(rows[index], self.recipe.digest)
-            if isinstance(fetched, AssetError):
-                out.add([asset.outcome(fetched)])
-                continue
-            if fetched.content_hash in asset.donors:
-                out.add([asset.moved(fetched.content_hash)])
-                fetched.file.close()
-                continue
-            try:
-                for segments in self._segments(asset, wanted[index], fetched):
-                    out.add(segments)
-                    if out.full:
-                        yield out.take()
-                out.add([asset.outcome(None)])
-            except AssetError as error:
-                out.add([asset.outcome(error)])
-            except EmbedlakeError:
-                raise
-            except Exception as error:
-                out.add([asset.outcome(_internal(error, Stage.DECODE))])
-            finally:
-                fetched.file.close()
+        for row in rows:
+            row.update({name: frozenset(row.get(name) or ()) for name in _SETS})
+        kept = [row for row in rows if row.get(KEPT_COLUMN)]
+        for found in chain(self._kept(kept), self._read([row for row in rows if not row.get(KEPT_COLUMN)])):
+            out.add(found)
             if out.full:
                 yield out.take()
         if out.rows:
             yield out.take()
 
-    def _segments(self, asset: _Asset, wanted: Wanted, fetched: Fetched) -> Iterator[list[dict[str, Any]]]:
+    def _kept(self, rows: list[Row]) -> Iterator[list[Row]]:
+        """The rows of assets whose prepared media the lake has: their objects are left alone."""
+        if self.prepared is None or not rows:
+            return
+        unpacker = Unpacker(self.recipe, self.spec.card, _preparer(self.spec, self.role).counter)
+        records = self.prepared.rows([place for row in rows for place in row[KEPT_COLUMN]])
+        for row in rows:
+            asset, mine = AssetRows(row, self.recipe.digest), islice(records, len(row[KEPT_COLUMN]))
+            yield from _ended(asset, asset_rows(asset, mine, unpacker, self._rows))
+            deque(mine, maxlen=0)
+
+    def _read(self, rows: list[Row]) -> Iterator[list[Row]]:
+        wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"], r["etag"]) for r in rows]
+        for index, fetched in self.fetcher.fetch_all(wanted):
+            asset = AssetRows(rows[index], self.recipe.digest)
+            if isinstance(fetched, AssetError):
+                yield [asset.outcome(fetched)]
+            else:
+                yield from self._asset(asset, wanted[index], fetched)
+
+    def _asset(
+        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int = 0, beside: Beside | None = None
+    ) -> Iterator[list[Row]]:
+        """The rows of one asset, its outcome last; of an archive first those of what lies in it."""
+        with closing(fetched.file):
+            yield from _ended(asset, self._decoded(asset, wanted, fetched, depth, beside))
+
+    def _decoded(
+        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int, beside: Beside | None
+    ) -> Iterator[list[Row]]:
+        if asset.has_donor(fetched.content_hash):
+            yield [asset.moved(fetched.content_hash)]
+            return
+        kind = archive_kind(fetched.file) if self.recipe.archive.expand else None
+        if kind is not None:
+            yield from self._archive(asset, wanted, fetched, kind, depth + 1)
+            return
+        yield from self._segments(asset, wanted, fetched, beside)
+        yield [asset.outcome(None)]
+
+    def _archive(
+        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, kind: str, depth: int
+    ) -> Iterator[list[Row]]:
+        """What came out before an archive turned out to be damaged is kept: the rest is what its row says."""
+        limits, inside = self.recipe.archive, 0
+        error: AssetError | None = None
+        asset.expanding(fetched.content_hash, f"application/x-{kind}")
+        asset.kept_for = ARCHIVE if self.keep else None
+        if depth > limits.max_depth:
+            raise AssetError(ErrorCode.LIMIT, f"an archive in {depth - 1} others, more than are opened")
+        found_in = (fetched.file, kind, fetched.size, limits, self.fetcher.max_bytes)
+        beside = Beside(*found_in)
+        try:
+            for member in members(*found_in, asset.names_taken()):
+                inner = asset.member(member.name, member.size, member.mtime)
+                if self.forgotten.holds(inner.uri):
+                    if isinstance(member.body, Fetched):
+                        member.body.file.close()
+                    continue
+                found: Iterable[list[Row]] = (
+                    ([inner.outcome(member.body)],)
+                    if isinstance(member.body, AssetError)
+                    else self._asset(
+                        inner, replace(wanted, uri=inner.uri, inline=None), member.body, depth, beside
+                    )
+                )
+                for rows in found:
+                    inside += sum(row["kind"] == ASSET_KIND for row in rows)
+                    yield rows
+        except AssetError as damage:
+            error = damage
+        yield [asset.expanded(inside, error)]
+
+    def _segments(
+        self, asset: AssetRows, wanted: Wanted, fetched: Fetched, beside: Beside | None
+    ) -> Iterator[list[Row]]:
         preparer = _preparer(self.spec, self.role)
         asset.digests.append(fetched.content_hash)
-        media, segments = decode(
+        media, segments = decoder(self.limits)(
             fetched.file,
             wanted.uri if wanted.inline is None else _INLINE_NAME,
             self.recipe,
             self.spec.card,
             preparer.counter,
-            lambda reference: asset.opened(self.fetcher.fetch_reference(reference, wanted)),
+            lambda reference: asset.refer(self.fetcher, reference, wanted, beside),
         )
         asset.media_type = media.mime
+        keeper = None
+        if self.keep:
+            keeper = Keeper(KeptFor.of(media.modality, self.recipe, self.spec.card, preparer.counter))
+        with closing(cast(Any, segments)):
+            yield from self._rows(asset, segments, keeper)
+        if keeper is not None:
+            asset.kept_for = keeper.kept_for
+
+    def _rows(
+        self, asset: AssetRows, segments: Iterator[Segment], keeper: Keeper | None = None
+    ) -> Iterator[list[Row]]:
+        preparer = _preparer(self.spec, self.role)
         for batch in _batches(segments, _PREPARE_ROWS, self.block_bytes):
             fresh = asset.number(batch)
             inputs, tokens = _prepare(preparer, [segment.parts for _, _, segment in fresh])
-            yield [
+            rows = [
                 asset.segment(ordinal, key, segment, parts, count)
                 for (ordinal, key, segment), parts, count in zip(fresh, inputs, tokens, strict=True)
             ]
+            if keeper is not None:
+                keeper.keep(batch, zip(rows, (segment for _, _, segment in fresh), strict=True))
+            yield rows
+
+
+def _ended(asset: AssetRows, found: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    """An asset's rows; where they break off, its outcome says why."""
+    try:
+        yield from found
+    except AssetError as error:
+        yield [asset.outcome(error)]
+    except EmbedlakeError:
+        raise
+    except Exception as error:
+        yield [asset.outcome(_internal(error, Stage.DECODE))]
 
 
 _PREPARERS: dict[tuple[str, str], Preparer] = {}
@@ -129,8 +220,9 @@ def _prepare(preparer: Preparer, inputs: list[tuple[Part, ...]]) -> tuple[list[t
 
 
 def _internal(error: Exception, stage: Stage) -> AssetError:
-    detail = described(error)
-    return AssetError(ErrorCode.INTERNAL, detail, stage)
+    """The error of a fault that no decoder names: the machine's own, such as a full disk, passes."""
+    code = ErrorCode.STORAGE if from_storage(error) else ErrorCode.INTERNAL
+    return AssetError(code, described(error), stage)
 
 
 def _batches(segments: Iterable[Segment], rows: int, max_bytes: int) -> Iterator[list[Segment]]:
@@ -138,132 +230,9 @@ def _batches(segments: Iterable[Segment], rows: int, max_bytes: int) -> Iterator
     size = 0
     for segment in segments:
         batch.append(segment)
-        size += _bytes(segment.parts)
+        size += media_bytes(segment.parts)
         if len(batch) == rows or size >= max_bytes:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _bytes(parts: Iterable[Part]) -> int:
-    return sum((0 if p.data is None else p.data.nbytes) + len(p.text or "") for p in parts)
-
-
-class _Asset:
-    """One asset while its segments are numbered and counted."""
-
-    def __init__(self, row: dict[str, Any], recipe_digest: str) -> None:
-        self.row = {name: row[name] for name in _LISTED}
-        self.metadata = row.get("metadata")
-        self.staged = frozenset(row.get(STAGED_COLUMN) or ())
-        self.donors = frozenset(row.get(DONORS_COLUMN) or ())
-        self.recipe_digest = recipe_digest
-        self.digests: list[str] = []
-        self.keys: Counter[str] = Counter()
-        self.media_type: str | None = None
-        self.modality: str | None = None
-        self.segments = 0
-
-    @property
-    def content_hash(self) -> str | None:
-        """The object's sha256; with media that a document refers to, the sha256 over all of theirs."""
-        if len(self.digests) < 2:
-            return self.digests[0] if self.digests else None
-        return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
-
-    def opened(self, reference: Fetched) -> BinaryIO:
-        """Make an opened reference part of the asset's identity."""
-        self.digests.append(reference.content_hash)
-        return reference.file
-
-    def moved(self, content_hash: str) -> dict[str, Any]:
-        """The outcome of an asset that takes a donor's vectors."""
-        own = {"kind": ASSET_KIND, "content_hash": content_hash, "status": MOVED, "segments": 0}
-        return {**self.row, **own}
-
-    def number(self, batch: list[Segment]) -> list[tuple[int, str, Segment]]:
-        numbered = []
-        for segment in batch:
-            key = segment_id(self.content_hash or "", segment, self.recipe_digest)
-            self.keys[key] += 1
-            if self.keys[key] > 1:
-                key = hashlib.sha256(f"{key}\n{self.keys[key]}".encode()).hexdigest()[:32]
-            self.modality = self.modality or str(segment.modality)
-            if key not in self.staged:
-                numbered.append((self.segments, key, segment))
-            self.segments += 1
-        return numbered
-
-    def segment(
-        self, ordinal: int, key: str, segment: Segment, parts: tuple[Part, ...], tokens: int
-    ) -> dict[str, Any]:
-        where = segment.locator
-        return {
-            "kind": SEGMENT_KIND,
-            "segment_id": key,
-            "uri": self.row["uri"],
-            "source": self.row["source"],
-            "content_hash": self.content_hash,
-            "modality": str(segment.modality),
-            "ordinal": ordinal,
-            "page": where.page,
-            "start_ms": where.start_ms,
-            "end_ms": where.end_ms,
-            "char_start": where.char_start,
-            "char_end": where.char_end,
-            "text": segment.text,
-            "tokens": tokens,
-            "metadata": self.metadata,
-            "parts": parts,
-        }
-
-    def outcome(self, error: AssetError | None) -> dict[str, Any]:
-        failed = {}
-        if error is not None:
-            failed = {
-                "error_stage": str(error.stage),
-                "error_code": str(error.code),
-                "error_detail": error.detail,
-            }
-        return {
-            **self.row,
-            "kind": ASSET_KIND,
-            "modality": self.modality,
-            "content_hash": self.content_hash,
-            "media_type": self.media_type,
-            "status": EMBEDDED if error is None else QUARANTINED,
-            "segments": self.segments if error is None else 0,
-            **failed,
-        }
-
-
-class _Rows:
-    """Output rows until they are worth a table."""
-
-    def __init__(self, block_bytes: int, listing: pa.Schema) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.size = 0
-        self.block_bytes = block_bytes
-        index = listing.get_field_index("metadata")
-        self.metadata = listing.field(index) if index >= 0 else None
-
-    @property
-    def full(self) -> bool:
-        return self.size >= self.block_bytes
-
-    def add(self, rows: list[dict[str, Any]]) -> None:
-        self.rows.extend(rows)
-        self.size += sum(_bytes(row.get("parts", ())) for row in rows)
-
-    def take(self) -> pa.Table:
-        rows, self.rows, self.size = self.rows, [], 0
-        columns = {
-            f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in PREPARED if f.name != "parts"
-        }
-        columns["parts"] = to_arrow(row.get("parts", ()) for row in rows)
-        table = pa.table(columns, schema=PREPARED)
-        if self.metadata is None:
-            return table
-        values = pa.array([row.get("metadata") for row in rows], self.metadata.type)
-        return table.append_column(self.metadata, values)

@@ -168,12 +168,17 @@ class Storage:
             use_listings_cache=False,
         )
 
+    @property
+    def signing_region(self) -> str:
+        """The region that S3 requests are signed for."""
+        return self.region or "us-east-1"
+
     def lance_options(self, uri: str) -> dict[str, str] | None:
         """Lance's storage options for a URI; credentials are found by Lance in the same AWS environment."""
         if scheme(uri) != "s3":
             return None
         options = {
-            "aws_region": self.region or "us-east-1",
+            "aws_region": self.signing_region,
             "client_max_retries": str(self.config.attempts - 1),
             "client_retry_timeout": str(round(self.config.retry_seconds)),
             "connect_timeout": f"{self.config.timeout_seconds}s",

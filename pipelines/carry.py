@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from operators.lake.tables import Table
 from operators.stage import metadata_column
+from pipelines.donors import donor_key
 from schemas.tables import ASSETS, EMBEDDED, METADATA_DIGEST, SEGMENT
 
 _ROWS = 1024
@@ -41,9 +42,9 @@ class Carrier:
         """Give each asset of `listing` the segments of its donor, under its own uri and with its own metadata.
 
         Args:
-            moved: `uri` and `content_hash` of assets whose donor is an embedded asset with that hash; those of
-                `listing` that are not in it are their own donor.
-            listing: rows of the plan.
+            moved: `uri` and `content_hash` of assets whose donor is an embedded asset with that hash and suffix;
+                those of `listing` that are not in it are their own donor.
+            listing: rows of the plan, with the `container` of what lies in an archive.
         """
         if not listing.num_rows:
             return Carried(_OUTCOMES.empty_table(), [])
@@ -55,13 +56,15 @@ class Carrier:
     def _pairs(self, known: pl.DataFrame, moved: pl.DataFrame, listing: pa.Table) -> pl.DataFrame:
         """`row` in the listing, and the `donor` whose segments it takes."""
         rows = pl.DataFrame({"uri": pl.Series(listing["uri"])}).with_row_index("row")
+        takers = moved.select("uri", key=donor_key())
         donors = (
             known.filter(pl.col("status") == EMBEDDED)
-            .join(moved, on="content_hash", how="semi")
-            .group_by("content_hash")
+            .with_columns(key=donor_key())
+            .join(takers, on="key", how="semi")
+            .group_by("key")
             .agg(pl.col("uri").min().alias("donor"))
         )
-        found = rows.join(moved.join(donors, on="content_hash"), on="uri", how="left", maintain_order="left")
+        found = rows.join(takers.join(donors, on="key"), on="uri", how="left", maintain_order="left")
         return found.select("row", pl.coalesce("donor", "uri").alias("donor"))
 
     def _rows(self, pairs: pl.DataFrame, listing: pa.Table) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -89,9 +92,11 @@ class Carrier:
         return metadata_column(own, field)
 
     def _outcomes(self, known: pl.DataFrame, pairs: pl.DataFrame, listing: pa.Table) -> pa.Table:
-        own = ("uri", "source", "size", "etag", "mtime", METADATA_DIGEST)
+        own = ("uri", "source", "container", "size", "etag", "mtime", METADATA_DIGEST)
         rows = pl.DataFrame(pl.from_arrow(listing.select(own))).with_row_index("row")
         kept = [name for name in ASSETS.names if name not in (*own, "run_id")]
+        # A donor that could not be read lately says so in its own row.
+        known = known.with_columns(error_stage=None, error_code=None, error_detail=None)
         donor = pairs.join(known.select(pl.col("uri").alias("donor"), *kept), on="donor", how="left")
         return rows.join(donor, on="row").select(_OUTCOMES.names).to_arrow().cast(_OUTCOMES)
 

@@ -27,6 +27,7 @@ _TELL_S = 5.0
 
 _ASSETS, _BYTES, _SEGMENTS, _TOKENS = "assets", "bytes", "segments", "tokens"
 _ALL, _ERROR = "all", "error:"
+_ASSET = ("uri", "container", "size")
 Key = tuple[str, str]
 """What is summed: a modality (or `moved`, or `error:<code>`) and a unit; `all` sums segments and tokens."""
 
@@ -94,16 +95,24 @@ class Sampler:
         return found
 
     def _shard(self, shard: pa.Table) -> list[_Seen]:
+        """What was found of each row; an archive's is the sum of what is in it."""
         pairs = zip(shard["uri"].to_pylist(), shard["size"].to_pylist(), strict=True)
         seen = {uri: _Seen(size or 0) for uri, size in pairs}
+        members: dict[tuple[str, str], _Seen] = {}
+
+        def of(uri: str, container: str | None, size: int | None) -> _Seen:
+            return seen[uri] if container is None else members.setdefault((container, uri), _Seen(size or 0))
+
         for table in self.read(shard):
             segments = table.filter(pc.equal(table["kind"], SEGMENT_KIND))
             self.keep(segments)
-            for uri, modality, tokens in _rows(segments, "uri", "modality", "tokens"):
-                seen[uri].segment(modality, tokens)
+            for *asset, modality, tokens in _rows(segments, *_ASSET, "modality", "tokens"):
+                of(*asset).segment(modality, tokens)
             ended = table.filter(pc.equal(table["kind"], ASSET_KIND))
-            for uri, status, modality, code in _rows(ended, "uri", "status", "modality", "error_code"):
-                seen[uri].end(status, modality, code)
+            for *asset, status, modality, code in _rows(ended, *_ASSET, "status", "modality", "error_code"):
+                of(*asset).end(status, modality, code)
+        for (container, _), member in members.items():
+            seen[container].values.update(member.values)
         return list(seen.values())
 
 

@@ -14,24 +14,27 @@ import pyarrow as pa
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.model.contract import ModelSpec
+from operators.prepared.store import Prepared
 from operators.read import ReadAssets
 from operators.sources.fetch import Fetcher
 from operators.sources.listing import Listed, list_sources
 from operators.stage import StageRows
 from operators.storage import Storage, check_lake_uri, explained
-from pipelines.engine import Dataflow, Ran, cluster
-from pipelines.forget import forgotten_mask
+from pipelines.engine.cluster import cluster
+from pipelines.engine.dataflow import Dataflow, Ran
+from pipelines.forget import forgotten_mask, tombstones
 from pipelines.lease import Lease, held
 from pipelines.ledger import Ledger
 from pipelines.listing import combine
 from pipelines.outcome import Outcome
 from pipelines.plan import DIFFED, Plan, diff
+from pipelines.prepared import with_kept
 from pipelines.progress import Progress, Silent
 from pipelines.reconcile import Attempts, Reconciled
 from pipelines.runlog import LOGGER, run_log
 from pipelines.shards import shards, with_staged
-from schemas.catalog import check_corpus_name
 from schemas.config import Policy, RunConfig, Selection
+from schemas.corpus import check_corpus_name
 from schemas.errors import CoverageError, LakeError
 from schemas.recipe import Recipe
 from schemas.report import RunReport
@@ -40,7 +43,10 @@ from schemas.space import Space, VectorType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedJob:
-    """Bring one corpus of a lake up to date with its sources."""
+    """Bring one corpus of a lake up to date with its sources.
+
+    With `keep_prepared` what decoding gives stays in the corpus, for a backfill to read instead of the originals.
+    """
 
     sources: tuple[str, ...]
     lake: str
@@ -54,6 +60,7 @@ class EmbedJob:
     storage: Storage = Storage()
     config: RunConfig = RunConfig()
     ray_address: str | None = None
+    keep_prepared: bool = False
     progress: Progress = field(default_factory=Silent)
 
     @property
@@ -72,7 +79,7 @@ class EmbedJob:
         """
         check_corpus_name(self.corpus)
         lake = check_lake_uri(self.lake)
-        clock = _Clock()
+        clock = Clock()
         log = CatalogLog(Layout(lake), self.storage)
         before = log.read().corpora.get(self.corpus)
         listed = self.listed(lake)
@@ -82,7 +89,7 @@ class EmbedJob:
             if log.read().corpora.get(self.corpus) != before:
                 listed = self.listed(lake)
             clock.lap("list")
-            return _Run.begin(self, lake, listed, clock).through(lease)
+            return Run.begin(self, lake, listed, clock).through(lease)
 
     def listed(self, lake: str) -> list[Listed]:
         """The sources' objects now.
@@ -105,21 +112,35 @@ class EmbedJob:
         Raises:
             LakeError: what was forgotten cannot be read.
         """
-        with explained(lake, LakeError):
-            forgotten = forgotten_mask(lake, self.corpus, pl.Series(listing["uri"]), self.storage)
+        forgotten = forgotten_mask(lake, self.corpus, pl.Series(listing["uri"]), self.storage)
         return diff(listing, assets, [one.source for one in listed], self.selection, forgotten)
 
-    def reader(self, grants: dict[str, tuple[str, ...]]) -> ReadAssets:
-        """Reads the job's assets; `grants` are the roots that each source may read."""
+    def reader(self, grants: dict[str, tuple[str, ...]], prepared: Prepared | None = None) -> ReadAssets:
+        """Reads the job's assets; `grants` are the roots that each source may read.
+
+        Raises:
+            LakeError: what was forgotten cannot be read.
+        """
         fetcher = Fetcher(storage=self.storage, grants=grants, max_bytes=self.recipe.max_asset_bytes)
         return ReadAssets(
-            fetcher=fetcher, spec=self.spec, recipe=self.recipe, block_bytes=self.config.block_bytes
+            fetcher=fetcher,
+            spec=self.spec,
+            recipe=self.recipe,
+            forgotten=tombstones(check_lake_uri(self.lake), self.corpus, self.storage),
+            block_bytes=self.config.block_bytes,
+            limits=self.config.decode,
+            keep=self.keep_prepared,
+            prepared=prepared,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """One run of a job: its plan, on the versions that it is based on."""
+class Run:
+    """One run of a job: its plan, on the versions that it is based on.
+
+    `uncounted` and `failed_elsewhere` are as in `Outcome`. A run of a space `beside` the live one reads what is
+    prepared for it.
+    """
 
     job: EmbedJob
     lake: str
@@ -128,17 +149,22 @@ class _Run:
     before: pa.Table
     grants: dict[str, tuple[str, ...]]
     run_id: str
-    clock: _Clock
+    clock: Clock
+    uncounted: tuple[str, ...] = ()
+    failed_elsewhere: pl.DataFrame | None = None
+    beside: bool = False
 
     @classmethod
-    def begin(cls, job: EmbedJob, lake: str, listed: list[Listed], clock: _Clock) -> _Run:
+    def begin(cls, job: EmbedJob, lake: str, listed: list[Listed], clock: Clock) -> Run:
+        """Open the corpus and plan the run of what its sources list."""
         listing = combine([one.table for one in listed])
         with explained(lake, LakeError):
-            ledger = Ledger.begin(lake, job.corpus, job.space, _metadata_fields(listing), job.storage)
-            assets = ledger.assets_table.open(ledger.entry.assets_version).to_table(columns=list(DIFFED))
+            fields = _metadata_fields(listing)
+            ledger = Ledger.begin(lake, job.corpus, job.space, fields, job.storage, keep=job.keep_prepared)
+            assets = ledger.assets_table.open(ledger.state.assets_version).to_table(columns=list(DIFFED))
         plan = job.plan(lake, listed, listing, assets)
         grants = {one.source: one.roots for one in listed}
-        run_id = plan.run_id(job.space.id, ledger.entry.revision, grants)
+        run_id = plan.run_id(job.space.id, ledger.state.revision, grants)
         clock.lap("plan")
         return cls(
             job=job,
@@ -161,30 +187,32 @@ class _Run:
         if plan.empty:
             return self._report(self._outcome(None), Ran(), 0, None)
         self._outcome(None).check_deletions(job.policy)
-        ran, resumed = self._embed()
+        ran, resumed = self._embed(lease)
         self.clock.lap("embed")
         job.progress.phase("publish")
         lease.check()
         with explained(self.lake, LakeError):
             return self._publish(ran, resumed, lease)
 
-    def _embed(self) -> tuple[Ran, int]:
+    def _embed(self, lease: Lease) -> tuple[Ran, int]:
         """Run what no earlier attempt has staged; also how many segments one had."""
         job, receipts = self.job, self.ledger.receipts(self.run_id)
         with explained(self.lake, LakeError):
-            earlier = Attempts(receipts.read_all())
+            earlier = Attempts(receipts.read_all(), self.plan.work)
         resumed = earlier.staged().height
-        work, staged = earlier.remaining(self.plan.work)
+        work, staged = earlier.remaining(again=job.selection.only is not None)
         if not work.num_rows:
             return Ran(), resumed
+        work, prepared = self._prepared(work)
         flow = Dataflow(
-            read=job.reader(self.grants),
-            space=job.space,
+            read=job.reader(self.grants, prepared),
+            space=self.ledger.stored(),
             stage=StageRows(
                 table=self.ledger.space_table,
                 receipts=receipts,
                 schema=self.ledger.schema(),
                 run_id=self.run_id,
+                media=self.ledger.media.table if job.keep_prepared else None,
             ),
             config=job.config,
         )
@@ -194,21 +222,39 @@ class _Run:
             job.progress.phase("embed", f"run {self.run_id}, log {log}")
             LOGGER.info("run %s: %d assets, %d segments staged before", self.run_id, work.num_rows, resumed)
             cut = shards(with_staged(work, staged), job.config)
-            return flow.run(cut, work.num_rows, job.progress, job.policy.budget_gpu_hours), resumed
+            budget, wanted = job.policy.budget_gpu_hours, lease.wanted.is_set
+            return flow.run(cut, work.num_rows, job.progress, budget, wanted), resumed
+
+    def _prepared(self, work: pa.Table) -> tuple[pa.Table, Prepared | None]:
+        """The work, and where the prepared media of a part of it are."""
+        job, media = self.job, self.ledger.media
+        if not self.beside or media.version is None:
+            return work, None
+        with explained(self.lake, LakeError):
+            prepared = Prepared(media.table, media.version)
+            return with_kept(work, prepared.open(), job.spec, job.recipe), prepared
 
     def _publish(self, ran: Ran, resumed: int, lease: Lease) -> RunReport:
         job, ledger, plan = self.job, self.ledger, self.plan
-        attempts = Attempts(ledger.receipts(self.run_id).read_all())
-        result = attempts.reconcile(plan.work, ledger.space_table, partial=ran.budget_spent)
+        attempts = Attempts(ledger.receipts(self.run_id).read_all(), plan.work)
+        members = attempts.members()
+        forgotten = members.filter(forgotten_mask(self.lake, job.corpus, members, job.storage))
+        result = attempts.reconcile(ledger.space_table, ran.partial, forgotten, ledger.media)
         outcome = self._outcome(result)
         outcome.counts()
         if outcome.changes_nothing():
             return self._report(outcome, ran, resumed, None)
         self._check_coverage(outcome)
+        outcome.check_deletions(job.policy)
         carried = ledger.carrier(self.run_id).carry(result.moved, outcome.carried)
-        assets = pa.concat_tables([result.assets.cast(carried.assets.schema), carried.assets])
+        noted = ledger.noted(outcome.kept)
+        tables = (outcome.final, carried.assets, noted)
+        assets = pa.concat_tables([table.cast(carried.assets.schema) for table in tables])
         lease.check()
-        change = ledger.commit(self.run_id, assets, [*result.fragments, *carried.fragments], outcome.replaced)
+        replaced, fragments = outcome.replaced, [*result.fragments, *carried.fragments]
+        media = ledger.media_changes(result.kept, result.kept_uris, replaced, assets, self.beside)
+        uris = noted["uri"].to_pylist()
+        change = ledger.commit(self.run_id, assets, fragments, replaced, uris, media)
         self.clock.lap("publish")
         report = self._report(outcome, ran, resumed, change.space_version)
         uri = Layout(self.lake).report(job.corpus, self.run_id)
@@ -218,7 +264,8 @@ class _Run:
         return report
 
     def _outcome(self, result: Reconciled | None) -> Outcome:
-        return Outcome(self.plan, result, pl.DataFrame(pl.from_arrow(self.before)))
+        before = pl.DataFrame(pl.from_arrow(self.before))
+        return Outcome(self.plan, result, before, self.uncounted, self.failed_elsewhere)
 
     def _check_coverage(self, outcome: Outcome) -> None:
         where = Layout(self.lake).quarantined(self.job.corpus, self.run_id)
@@ -258,7 +305,7 @@ def _metadata_fields(listing: pa.Table) -> list[pa.Field]:
     return list(listing.schema.field("metadata").type)
 
 
-class _Clock:
+class Clock:
     """Seconds of each phase."""
 
     def __init__(self) -> None:
@@ -267,6 +314,7 @@ class _Clock:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
+        """The phase of this name ends."""
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 3)
         self._last = now

@@ -20,7 +20,7 @@ from pipelines.outcome import Outcome
 from pipelines.plan import DIFFED, Plan
 from pipelines.rates import Trial, measured
 from pipelines.reader import LakeReader
-from schemas.catalog import check_corpus_name
+from schemas.corpus import check_corpus_name
 from schemas.errors import CoverageError, ErrorCode, LakeError
 from schemas.forecast import Census, Cost, Forecast, Rates, Skipped
 from schemas.tables import ASSETS, QUARANTINED

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from operators.lake.deletion import row_addresses
-from operators.lake.erasure import ErasedTable, check_erased, erase
-from operators.lake.files import delete, find, spilled, table_uris
+from operators.lake.erasure import ErasedTable, check_erased
+from operators.lake.files import delete, find, remove_cut_tables, spilled, table_uris
+from operators.lake.groups import erase_any
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.runs import run_folders
@@ -29,26 +29,13 @@ from pipelines.lease import Lease, held
 from pipelines.reader import LakeReader
 from schemas.card import Frozen
 from schemas.catalog import Catalog, Erased
-from schemas.errors import LakeError, UsageError
+from schemas.errors import LakeError
 
 _EVER = datetime.max.replace(tzinfo=UTC)
-_HASH = "content_hash"
-
-
-class Choice(Frozen):
-    """Which assets a request means, and how much of the corpus they are now.
-
-    `copies` counts other assets with the same content, which stay.
-    """
-
-    uris: tuple[str, ...]
-    assets: int
-    segments: int
-    copies: int
 
 
 class Erasure(Frozen):
-    """What was erased. `assets` and `segments` count rows that readers saw until now."""
+    """What was erased, of all spaces. `assets` and `segments` count rows that readers of the live one saw until now."""
 
     lake: str
     corpus: str
@@ -60,30 +47,6 @@ class Erasure(Frozen):
     files: int
     bytes: int
     catalog_entry: int | None
-
-
-def choose(reader: LakeReader, corpus: str, uris: Sequence[str] = (), where: str | None = None) -> Choice:
-    """The assets that a request means, and those that an erasure that was cut short has left.
-
-    Args:
-        reader: of the lake.
-        corpus: in which.
-        uris: as they are in the lake, or as a person writes a path. They need not be in the corpus now: old
-            versions may hold them.
-        where: an SQL predicate; an asset is meant when its row in `assets`, or one of its segments, matches.
-
-    Raises:
-        UsageError: the predicate fits neither table.
-    """
-    assets = pl.DataFrame(pl.from_arrow(reader.assets(corpus).to_table(columns=["uri", _HASH])))
-    known = set(assets["uri"].filter(assets["uri"].is_in(list(uris))))
-    named = {uri if uri in known else normalize(uri) for uri in uris}
-    named |= set(unfinished(reader.layout, corpus, reader.storage))
-    chosen = sorted(named | (_matching(reader, corpus, where) if where else set()))
-    mine = assets.filter(pl.col("uri").is_in(chosen))
-    others = assets.join(mine, on="uri", how="anti").join(mine, on=_HASH, how="semi")
-    segments = len(row_addresses(reader.segments(corpus), chosen)) if chosen else 0
-    return Choice(uris=tuple(chosen), assets=mine.height, segments=segments, copies=others.height)
 
 
 def unfinished(layout: Layout, corpus: str, storage: Storage) -> list[str]:
@@ -158,14 +121,23 @@ def allow_again(
 
 
 def forgotten_mask(lake: str, corpus: str, uris: pl.Series, storage: Storage = Storage()) -> pl.Series:
-    """Whether each of `uris` [n] was forgotten and is not to be embedded, as booleans [n].
+    """Whether each of `uris` [n], or an archive around it, was forgotten, as booleans [n].
+
+    Raises:
+        LakeError: the list cannot be read.
+    """
+    return tombstones(lake, corpus, storage).mask(uris)
+
+
+def tombstones(lake: str, corpus: str, storage: Storage = Storage()) -> Tombstones:
+    """What was forgotten and is not to be embedded.
 
     Raises:
         LakeError: the list cannot be read.
     """
     layout = Layout(lake)
     with explained(layout.lake, LakeError):
-        return Tombstones.read(layout.tombstones(corpus), storage).mask(uris)
+        return Tombstones.read(layout.tombstones(corpus), storage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,23 +152,26 @@ class _Erasing:
     def run(self) -> Erasure:
         layout, storage = self.log.layout, self.log.storage
         base = self.log.read()
+        remove_cut_tables(layout, self.corpus, storage)
         tables = [Table(uri, storage) for uri in table_uris(layout, self.corpus, storage)]
         pinned = layout.pinned(self.corpus, base.corpora[self.corpus])
         erased = {}
         for table in tables:
             self.lease.check()
-            erased[table.uri] = erase(table, pinned.get(table.uri, int(table.open().version)), self.traces)
+            erased[table.uri] = erase_any(
+                table, pinned.get(table.uri, int(table.open().version)), self.traces
+            )
         entry = self._publish(base, pinned, erased)
         self._move_tags(tables, erased)
         receipts = self._scrub_runs()
         swept = self._sweep(tables, erased)
-        assets = layout.assets(self.corpus)
+        segments, assets = layout.tables(self.corpus, base.corpora[self.corpus].live)
         return Erasure(
             lake=layout.lake,
             corpus=self.corpus,
             forgotten=len(self.traces.uris),
             assets=erased[assets].rows,
-            segments=sum(erased[uri].rows for uri in pinned if uri != assets),
+            segments=erased[segments].rows,
             receipts=receipts,
             versions=sum(len(one.versions) for one in swept),
             files=sum(len(one.manifests) + len(one.files) for one in swept),
@@ -226,15 +201,15 @@ class _Erasing:
         if all(erased[uri].version == version for uri, version in pinned.items()):
             return None
         layout, entry = self.log.layout, base.corpora[self.corpus]
-        spaces = {space: erased[layout.space(self.corpus, space)] for space in entry.spaces}
-        assets = erased[layout.assets(self.corpus)]
+        segments, assets = layout.tables(self.corpus, entry.live)
         self.lease.check()
+        tables = {uri: table.version for uri, table in erased.items()}
         change = Erased(
             corpus=self.corpus,
-            spaces={space: table.version for space, table in spaces.items()},
-            assets_version=assets.version,
-            assets=assets.rows,
-            segments=sum(table.rows for table in spaces.values()),
+            spaces=layout.versions(self.corpus, entry, tables),
+            prepared=layout.prepared_versions(self.corpus, entry, tables),
+            assets=erased[assets].rows,
+            segments=erased[segments].rows,
             at=datetime.now(UTC),
         )
         return self.log.append(base, change).number
@@ -275,20 +250,6 @@ class _Erasing:
             for name in needed & {file.uri.rsplit("/", 1)[-1] for file in find(storage, uri)}:
                 if self.traces.in_staged(table, name):
                     raise LakeError(f"staged file {name} of {uri} still holds a forgotten asset")
-
-
-def _matching(reader: LakeReader, corpus: str, where: str) -> set[str]:
-    found: set[str] = set()
-    refused: list[str] = []
-    tables = (reader.assets(corpus), reader.segments(corpus))
-    for table in tables:
-        try:
-            found |= set(table.to_table(columns=["uri"], filter=where)["uri"].to_pylist())
-        except (ValueError, OSError) as error:
-            refused.append(" ".join(str(error).split())[:200])
-    if len(refused) == len(tables):
-        raise UsageError(f"--where {where!r} fits neither the assets nor the segments: {refused[0]}")
-    return found
 
 
 def _write_unfinished(layout: Layout, corpus: str, storage: Storage, uris: list[str]) -> None:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from operators.lake.files import File, delete, find, spilled, table_uris
+from operators.lake.files import File, delete, find, remove_cut_tables, spilled, table_uris
 from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.receipts import Receipts
@@ -20,7 +20,8 @@ from operators.lake.tables import Table
 from operators.storage import Storage, check_lake_uri, explained
 from pipelines.lease import Lease, held
 from schemas.card import Frozen
-from schemas.catalog import Catalog, Corpus
+from schemas.catalog import Catalog
+from schemas.corpus import Corpus
 from schemas.errors import ConflictError, LakeError, UsageError
 
 DAYS = 7.0
@@ -130,6 +131,7 @@ def collect_corpus(log: CatalogLog, name: str, cutoff: datetime, lease: Lease | 
         storage = log.storage
         lease.check()
         delete(storage, (file.uri for file in found.run_files))
+        remove_cut_tables(log.layout, name, storage)
         for table, swept in found.sweeps:
             lease.check()
             swept.run(table)
@@ -164,14 +166,16 @@ def _find(log: CatalogLog, name: str, cutoff: datetime) -> _Found:
     history = log.since(cutoff)
     entry = history[0].corpora[name]
     runs = run_folders(layout, name, storage)
-    published = {e.corpora[name].run_id for e in history if name in e.corpora}
+    published = {
+        state.run_id for e in history if name in e.corpora for state in e.corpora[name].spaces.values()
+    }
     ended = [run for run in runs if run.run_id in published or _superseded(run, entry, cutoff)]
     dead = [run for run in ended if not run.reported]
     going = [file for run in ended for file in (run.receipts if run.reported else run.files)]
     ids = {run.run_id for run in ended}
     needed = needed_files(layout, name, storage, [run for run in runs if run.run_id not in ids])
     pinned = layout.pinned(name, entry)
-    strange = _strange_spaces(layout, name, storage, pinned, needed, cutoff)
+    strange = _strange_tables(layout, name, storage, pinned, needed, cutoff)
     cut = [f for f in spilled(storage, layout, name) if f.modified < cutoff and f not in going]
     sweeps = [
         (table, _sweep(table, layout, name, history, needed, cutoff))
@@ -182,10 +186,14 @@ def _find(log: CatalogLog, name: str, cutoff: datetime) -> _Found:
         receipts=sum(len(run.receipts) for run in ended),
         dead_runs=len(dead),
         sweeps=sweeps,
-        spaces=[uri.rsplit("/", 1)[-1].removesuffix(".lance") for uri in strange],
+        spaces=sorted({_space(uri) for uri in strange if uri.rpartition("/")[0] in layout.of_spaces(name)}),
         space_files=[file for files in strange.values() for file in files],
         others=[*_old_epochs(layout, name, storage), *cut],
     )
+
+
+def _space(uri: str) -> str:
+    return uri.rsplit("/", 1)[-1].removesuffix(".lance")
 
 
 def needed_files(layout: Layout, name: str, storage: Storage, runs: list[RunFolder]) -> set[str]:
@@ -199,9 +207,13 @@ def needed_files(layout: Layout, name: str, storage: Storage, runs: list[RunFold
 
 
 def _superseded(run: RunFolder, entry: Corpus, cutoff: datetime) -> bool:
-    """Whether another run has published since: a run's id is made from what was published when it began."""
-    published = entry.published_at
-    return published is not None and run.last < min(published - _SKEW, cutoff)
+    """Whether other runs have published since, in every space that is written to.
+
+    A run's id is made from what was published of its space when it began.
+    """
+    written = [state for name, state in entry.spaces.items() if name == entry.live or state.backfill]
+    moments = [state.published_at for state in written if state.published_at is not None]
+    return len(moments) == len(written) and run.last < min(min(moments) - _SKEW, cutoff)
 
 
 def _sweep(
@@ -214,13 +226,17 @@ def _sweep(
     return sweep(table, pinned, set(versions), needed, cutoff)
 
 
-def _strange_spaces(
+def _strange_tables(
     layout: Layout, name: str, storage: Storage, pinned: dict[str, int], needed: set[str], cutoff: datetime
 ) -> dict[str, list[File]]:
-    """Spaces that the catalog does not know, nobody has touched lately and no receipt needs, with their files."""
+    """Tables of spaces, of prepared media and of groups that the catalog does not know, nobody has touched lately and
+    no receipt needs, with their files.
+    """
+    folders = (*layout.of_spaces(name), layout.of_prepared(name), layout.of_groups(name))
     found = {}
     for uri in table_uris(layout, name, storage):
-        if uri in pinned or not uri.startswith(layout.spaces(name) + "/"):
+        folder = uri.rpartition("/")[0]
+        if uri in pinned or folder not in folders:
             continue
         files = find(storage, uri)
         wanted = any(file.uri.rsplit("/", 1)[-1] in needed for file in files)

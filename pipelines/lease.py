@@ -3,6 +3,8 @@
 Each owner has an epoch of its own, `lease/0000000N.json`, made with put-if-absent; the highest number holds. The
 owner renews it by `0000000N.beat` and ends it by `0000000N.done`. The lease saves work, it does not guard the data:
 publishing is guarded by the catalog's own put-if-absent and by the version that each commit was made on.
+
+An owner that gives way, such as a backfill of days, ends early when another writer asks by `0000000N.wanted`.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ from schemas.card import Frozen
 from schemas.errors import ConflictError, LakeError
 
 TTL_S = 60.0
+GIVES_WAY_S = 900.0
+"""So long a writer waits at least for an owner that gives way: it publishes what it has first."""
 _BEATS = 4
 _POLL_S = 1.0
+_LISTEN_S = 3.0
 
 
 class Owner(Frozen):
@@ -39,14 +44,16 @@ class Owner(Frozen):
     since: AwareDatetime
     beat: AwareDatetime
     ttl_s: float
+    gives_way: bool = False
 
 
 @dataclass(slots=True)
 class Lease:
-    """A held lease; `check` before every step that others would see."""
+    """A held lease; `check` before every step that others would see. `wanted`: another writer waits for it."""
 
     name: str
     lost: threading.Event = field(default_factory=threading.Event)
+    wanted: threading.Event = field(default_factory=threading.Event)
 
     def check(self) -> None:
         """Raise if another writer has taken over.
@@ -63,18 +70,33 @@ class Lease:
 
 @contextmanager
 def held(
-    lake: str, corpus: str, storage: Storage, what: str, wait_s: float = 0.0, ttl_s: float = TTL_S
+    lake: str,
+    corpus: str,
+    storage: Storage,
+    what: str,
+    wait_s: float = 0.0,
+    ttl_s: float = TTL_S,
+    gives_way: bool = False,
 ) -> Iterator[Lease]:
     """Hold the lease of a corpus for the block.
+
+    Args:
+        lake: its URI.
+        corpus: which.
+        storage: how to reach it.
+        what: the writer, as others are told of it.
+        wait_s: how long to wait for another writer.
+        ttl_s: seconds after which an owner elsewhere that has stopped counts as dead.
+        gives_way: this writer watches `Lease.wanted` and ends soon after it is set.
 
     Raises:
         ConflictError: another writer holds it, and still did after `wait_s` seconds.
     """
     book = _Book(Layout(lake).lease(corpus), storage)
     with explained(book.uri, LakeError):
-        epoch = _acquire(book, f"corpus '{corpus}' of {lake}", what, wait_s, ttl_s)
+        epoch = _acquire(book, f"corpus '{corpus}' of {lake}", what, wait_s, ttl_s, gives_way)
     lease, ended = Lease(f"corpus '{corpus}' of {lake}"), threading.Event()
-    renewal = threading.Thread(target=_renew, args=(book, epoch, lease, ended, ttl_s), daemon=True)
+    renewal = threading.Thread(target=_renew, args=(book, epoch, lease, ended, ttl_s, gives_way), daemon=True)
     renewal.start()
     try:
         yield lease
@@ -85,8 +107,8 @@ def held(
             storage.put(book.path(epoch, "done"), b"{}")
 
 
-def _acquire(book: _Book, name: str, what: str, wait_s: float, ttl_s: float) -> int:
-    deadline = time.monotonic() + wait_s
+def _acquire(book: _Book, name: str, what: str, wait_s: float, ttl_s: float, gives_way: bool) -> int:
+    started, asked = time.monotonic(), 0
     while True:
         epoch, owner = book.latest()
         if owner is None or not _alive(owner):
@@ -99,11 +121,16 @@ def _acquire(book: _Book, name: str, what: str, wait_s: float, ttl_s: float) -> 
                 since=now,
                 beat=now,
                 ttl_s=ttl_s,
+                gives_way=gives_way,
             )
             if book.storage.put_if_absent(book.path(epoch + 1, "json"), mine.model_dump_json().encode()):
                 return epoch + 1
             continue
-        if time.monotonic() >= deadline:
+        polite = owner.gives_way and not gives_way
+        if polite and asked != epoch:
+            book.storage.put(book.path(epoch, "wanted"), b"{}")
+            asked = epoch
+        if time.monotonic() - started >= (max(wait_s, GIVES_WAY_S) if polite else wait_s):
             raise ConflictError(
                 f"{name} is held by {owner.what} (process {owner.process.split()[0]} on {owner.host}, since "
                 f"{owner.since:%Y-%m-%d %H:%M:%S} UTC): wait for it, or give --wait-minutes"
@@ -111,12 +138,18 @@ def _acquire(book: _Book, name: str, what: str, wait_s: float, ttl_s: float) -> 
         time.sleep(_POLL_S)
 
 
-def _renew(book: _Book, epoch: int, lease: Lease, ended: threading.Event, ttl_s: float) -> None:
-    while not ended.wait(ttl_s / _BEATS):
+def _renew(
+    book: _Book, epoch: int, lease: Lease, ended: threading.Event, ttl_s: float, gives_way: bool
+) -> None:
+    pause_s = min(ttl_s / _BEATS, _LISTEN_S) if gives_way else ttl_s / _BEATS
+    while not ended.wait(pause_s):
         try:
-            if book.epochs()[-1] != epoch:
+            names = book.storage.names(book.uri)
+            if _numbers(names)[-1] != epoch:
                 lease.lost.set()
                 return
+            if f"{epoch:08d}.wanted" in names:
+                lease.wanted.set()
             book.storage.put(book.path(epoch, "beat"), datetime.now(UTC).isoformat().encode())
         except Exception:  # noqa: S112 - a beat that is lost is followed by others; the lease outlives three
             continue
@@ -131,9 +164,6 @@ class _Book:
 
     def path(self, epoch: int, kind: str) -> str:
         return join(self.uri, f"{epoch:08d}.{kind}")
-
-    def epochs(self) -> list[int]:
-        return _numbers(self.storage.names(self.uri))
 
     def latest(self) -> tuple[int, Owner | None]:
         """The newest epoch (0 before the first), and its owner unless it has ended."""

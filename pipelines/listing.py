@@ -61,19 +61,28 @@ def _digest(text: str) -> str | None:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest() if text else None
 
 
+_URI = pl.col("uri")
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
     """A selection as Polars expressions over `uri` and `mtime`."""
 
     selection: Selection
 
-    def by_name(self) -> pl.Expr:
-        """Whether the globs select a URI."""
-        uri = pl.col("uri")
+    def by_name(self, uri: pl.Expr = _URI) -> pl.Expr:
+        """Whether the globs and names select a URI."""
         included = [uri.str.contains(_pattern(glob)) for glob in self.selection.include]
         excluded = [uri.str.contains(_pattern(glob)) for glob in self.selection.exclude]
         chosen = pl.any_horizontal(*included) if included else pl.lit(True)
+        if self.selection.only is not None:
+            chosen &= uri.is_in(list(self.selection.only))
         return chosen & ~pl.any_horizontal(*excluded) if excluded else chosen
+
+    @property
+    def again(self) -> bool:
+        """Whether what is selected is embedded again even if it has not changed."""
+        return self.selection.full or self.selection.only is not None
 
     def by_time(self) -> pl.Expr:
         """Whether an asset is young enough; storage that tells no time selects all."""

@@ -5,16 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from operators.lake.compaction import compact
+from operators.lake.indices import indexed_columns
 from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
 from operators.storage import Storage, explained
 from pipelines.forget import Erasure, erase_held, unfinished
 from pipelines.gc import DAYS, CorpusGarbage, collect_corpus, oldest_kept
+from pipelines.index import LEAST_ROWS, LEAST_TRAINED, IndexJob
 from pipelines.lease import Lease, held
 from pipelines.reader import LakeReader
 from schemas.card import Frozen
 from schemas.catalog import Catalog, Maintained
 from schemas.errors import LakeError
+
+_OUTGROWN = 2.0
+"""So many times as many rows, or as few, want another index over vectors."""
 
 
 class MaintainedTable(Frozen):
@@ -80,6 +85,7 @@ def maintain(
             for uri, version in log.layout.pinned(name, base.corpora[name]).items()
         ]
         entry = _publish(log, base, name, {table.table: table.version for table in tables}, lease)
+        _reindex(log, name, lease)
         collected = collect_corpus(log, name, cutoff, lease)
     return Maintenance(
         lake=log.layout.lake,
@@ -99,15 +105,33 @@ def _maintain(uri: str, base: int, storage: Storage) -> MaintainedTable:
     return MaintainedTable(table=uri, version=version, fragments_before=before, fragments=after)
 
 
+def _reindex(log: CatalogLog, name: str, lease: Lease) -> None:
+    """Index and measure anew what has other sizes by now, and what has become large enough for it."""
+    for space, state in log.read().corpora[name].spaces.items():
+        table = Table(log.layout.space(name, space), log.storage).open(state.version)
+        rows, finder = table.count_rows(), state.finder
+        if finder is None:
+            due, kind, width = rows >= LEAST_ROWS and bool(indexed_columns(table)), None, None
+        else:
+            due = not finder.rows / _OUTGROWN < rows < finder.rows * _OUTGROWN
+            kind, width = (finder.kind, finder.width) if rows >= LEAST_TRAINED else (None, None)
+        if due:
+            job = IndexJob(
+                lake=log.layout.lake, corpus=name, space=space, kind=kind, width=width, storage=log.storage
+            )
+            job.build_held(log, lease)
+
+
 def _publish(log: CatalogLog, base: Catalog, name: str, versions: dict[str, int], lease: Lease) -> int | None:
     entry = base.corpora[name]
-    spaces = {space: versions[log.layout.space(name, space)] for space in entry.spaces}
-    assets_version = versions[log.layout.assets(name)]
-    if (spaces, assets_version) == (entry.spaces, entry.assets_version):
+    spaces = log.layout.versions(name, entry, versions)
+    prepared = log.layout.prepared_versions(name, entry, versions)
+    if (spaces, prepared) == (entry.versions, entry.prepared):
         return None
     lease.check()
-    change = Maintained(corpus=name, spaces=spaces, assets_version=assets_version, at=datetime.now(UTC))
+    change = Maintained(corpus=name, spaces=spaces, prepared=prepared, at=datetime.now(UTC))
     number = log.append(base, change).number
-    if entry.run_id is not None:
-        Table(log.layout.space(name, entry.live), log.storage).tag_live(spaces[entry.live])
+    for space, state in entry.spaces.items():
+        if state.run_id is not None:
+            Table(log.layout.space(name, space), log.storage).tag_live(spaces[space].version)
     return number

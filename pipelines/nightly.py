@@ -1,4 +1,4 @@
-"""The night: every corpus of the config in turn, whatever happens to the others."""
+"""The night: every corpus of the config in turn, whatever happens to the others; then what is built beside them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from operators.storage import Storage, check_lake_uri, explained, join, normalize
+from pipelines.backfill import continue_all
 from pipelines.embed import EmbedJob
 from pipelines.maintenance import maintain
 from pipelines.progress import Progress
@@ -24,7 +25,7 @@ class Watch(Protocol):
         ...
 
     def ended(self, outcome: CorpusNight) -> None:
-        """A corpus has ended, one way or the other."""
+        """A corpus has ended, one way or the other; once more when what is built beside it has failed."""
         ...
 
 
@@ -52,6 +53,7 @@ class NightJob:
             stopped = outcomes and outcomes[-1].exit_code is ExitCode.INTERRUPTED
             outcomes.append(self._skip(corpus) if stopped else self._one(corpus))
             self.watch.ended(outcomes[-1])
+        outcomes = self._go_on(outcomes)
         night = Night(
             lake=lake,
             started_at=started,
@@ -68,13 +70,29 @@ class NightJob:
             report = job.run()
             kept = keep(job, self.config.maintenance) if self.config.maintenance else None
             return CorpusNight(corpus=corpus.name, status="done", report=report, maintenance=kept)
-        except KeyboardInterrupt:
-            code, error = ExitCode.INTERRUPTED, "interrupted; the same command continues the run"
-        except EmbedlakeError as failure:
-            code, error = failure.exit_code, str(failure)
-        except Exception as failure:
-            code, error = ExitCode.FAILED, described(failure)
+        except (Exception, KeyboardInterrupt) as failure:
+            code, error = _told(failure)
         return CorpusNight(corpus=corpus.name, status="failed", exit_code=code, error=error, report=report)
+
+    def _go_on(self, outcomes: list[CorpusNight]) -> list[CorpusNight]:
+        """What is being built beside the corpora goes on when all of them had their night: it may take days."""
+        by_name = {corpus.name: corpus for corpus in self.config.corpora}
+        done: list[CorpusNight] = []
+        for night in outcomes:
+            stopped = any(one.exit_code is ExitCode.INTERRUPTED for one in (*outcomes, *done))
+            done.append(night if stopped or night.status != "done" else self._beside(night, by_name))
+        return done
+
+    def _beside(self, night: CorpusNight, by_name: dict[str, NightlyCorpus]) -> CorpusNight:
+        corpus = by_name[night.corpus]
+        try:
+            job = self.job(corpus, self.watch.corpus(corpus.name))
+            return night.model_copy(update={"backfills": continue_all(job, corpus.backfill_gpu_hours)})
+        except (Exception, KeyboardInterrupt) as failure:
+            code, error = _told(failure)
+        failed = night.model_copy(update={"status": "failed", "exit_code": code, "error": error})
+        self.watch.ended(failed)
+        return failed
 
     def _skip(self, corpus: NightlyCorpus) -> CorpusNight:
         """Its code is that of the interruption: what did not run must not look well."""
@@ -89,6 +107,15 @@ class NightJob:
             code = worst((night.exit_code, error.exit_code))
             return night.model_copy(update={"exit_code": code, "error": str(error)})
         return night
+
+
+def _told(failure: BaseException) -> tuple[ExitCode, str]:
+    """What a failure means for its corpus."""
+    if isinstance(failure, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED, "interrupted; the same command continues the run"
+    if isinstance(failure, EmbedlakeError):
+        return failure.exit_code, str(failure)
+    return ExitCode.FAILED, described(failure)
 
 
 def keep(job: EmbedJob, upkeep: Upkeep) -> Kept:

@@ -11,30 +11,42 @@ import pyarrow as pa
 from pipelines.plan import Plan
 from pipelines.reconcile import Reconciled
 from schemas.config import Policy
-from schemas.errors import CoverageError, ErrorCode, LakeError
+from schemas.errors import RETRIED, CoverageError, ErrorCode, LakeError, Stage
 from schemas.report import Counts
-from schemas.tables import EMBEDDED, QUARANTINED
+from schemas.tables import ASSETS, EMBEDDED, EXPANDED, QUARANTINED
 
 _FEW = 10
 """So few deletions are never refused."""
+_OF_MEMBER = ("uri", "size", "etag", "mtime")
 _NOT_COVERABLE = (str(ErrorCode.UNSUPPORTED), str(ErrorCode.MODALITY))
+_KEEPING = [str(code) for code in sorted(RETRIED - {ErrorCode.SOURCE_NOT_ALLOWED})]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A plan and what its receipts add up to; `before` holds `uri`, `status` and `error_code` of the corpus."""
+    """A plan and what its receipts add up to; `before` holds the columns `pipelines.plan.DIFFED` of the corpus.
+
+    `uncounted` are further error codes that say nothing of the run's coverage; `failed_elsewhere` are assets that
+    another space could not embed either, by `uri` and `error_code`.
+    """
 
     plan: Plan
     result: Reconciled | None
     before: pl.DataFrame
+    uncounted: tuple[str, ...] = ()
+    failed_elsewhere: pl.DataFrame | None = None
 
     @cached_property
     def assets(self) -> pl.DataFrame:
-        """Final rows of what was embedded or quarantined."""
-        empty = {"uri": pl.String, "status": pl.String, "error_code": pl.String}
-        if self.result is None:
-            return pl.DataFrame(schema={**empty, "segments": pl.Int32, "tokens": pl.Int64})
-        return pl.DataFrame(pl.from_arrow(self.result.assets))
+        """Final rows of what was embedded, quarantined or expanded."""
+        return pl.DataFrame(
+            pl.from_arrow(ASSETS.empty_table() if self.result is None else self.result.assets)
+        )
+
+    @cached_property
+    def moved(self) -> pl.DataFrame:
+        """Rows of what takes the vectors of a known asset."""
+        return self.assets.clear() if self.result is None else self.result.moved
 
     @property
     def quarantined(self) -> pl.DataFrame:
@@ -46,22 +58,52 @@ class Outcome:
         """How many assets were quarantined for each reason."""
         return dict(self.quarantined.group_by("error_code").len().sort("error_code").iter_rows())
 
-    @property
+    @cached_property
+    def kept(self) -> pl.DataFrame:
+        """Rows of what failed tonight for a reason outside its bytes, and keeps its vectors or its members.
+
+        An archive that could not be read keeps what is in it. What was read and is not what it was keeps nothing.
+        """
+        opened = pl.col("container").is_null() & (
+            (pl.col("status") == EXPANDED) | pl.col("uri").is_in(self.plan.members["container"].implode())
+        )
+        had = self.before.filter((pl.col("status") == EMBEDDED) | opened)
+        unread = pl.col("error_stage") == str(Stage.FETCH)
+        return (
+            self.quarantined.filter(pl.col("error_code").is_in(_KEEPING))
+            .join(had.select("uri", had="content_hash"), on="uri")
+            .filter(unread | (pl.col("content_hash") == pl.col("had")))
+        )
+
+    @cached_property
+    def final(self) -> pa.Table:
+        """The rows of `assets` that take the place of older ones."""
+        return self.assets.join(self.kept, on="uri", how="anti").to_arrow()
+
+    @cached_property
     def replaced(self) -> list[str]:
-        """Assets whose old rows go: changed, updated, deleted."""
-        ended = set(self.assets["uri"])
-        ended |= set(self.result.moved["uri"]) if self.result else set()
+        """Assets whose old rows and vectors go: changed, updated, deleted."""
+        kept = set(self.kept["uri"])
+        ended = {*self.assets["uri"], *self.moved["uri"]} - kept
         known = [uri for uri in self.plan.known if uri in ended]
-        return [*known, *self.plan.updates["uri"].to_pylist(), *self.plan.deleted]
+        members = self.plan.members.filter(pl.col("container").is_in(known))["uri"]
+        inside = [uri for uri in members if uri not in kept]
+        return [*known, *inside, *self.plan.updates["uri"].to_pylist(), *self.plan.deleted]
 
     @property
     def carried(self) -> pa.Table:
-        """Listing rows of assets whose vectors are copied."""
-        moved = self.result.moved["uri"].to_list() if self.result else []
-        rows = pl.DataFrame({"uri": pl.Series(self.plan.work["uri"])}).with_row_index("row")
-        taken = rows.filter(pl.col("uri").is_in(moved))["row"].to_arrow()
-        from_work = self.plan.work.select(self.plan.updates.column_names).take(taken)
-        return pa.concat_tables([self.plan.updates, from_work])
+        """Listing rows of assets whose vectors are copied, with their `container`; members have its metadata."""
+        updates = self.plan.updates
+        rows = pl.DataFrame({"object": pl.Series(self.plan.work["uri"])}).with_row_index("row")
+        moved = self.moved.with_columns(object=pl.coalesce("container", "uri")).join(rows, on="object")
+        own = moved.select(*_OF_MEMBER, "container").to_arrow()
+        taken = self.plan.work.select(updates.column_names).take(moved["row"].to_arrow())
+        for name in _OF_MEMBER:
+            field = taken.schema.field(name)
+            taken = taken.set_column(taken.column_names.index(name), field, own[name].cast(field.type))
+        taken = taken.append_column("container", own["container"].cast(pa.string()))
+        nothing = pa.nulls(updates.num_rows, pa.string())
+        return pa.concat_tables([updates.append_column("container", nothing), taken])
 
     def counts(self) -> Counts:
         """The run in numbers.
@@ -71,8 +113,7 @@ class Outcome:
         """
         plan, assets = self.plan, self.assets
         embedded = assets.filter(pl.col("status") == EMBEDDED)
-        moved = self.result.moved.height if self.result else 0
-        ended = assets.height + moved
+        objects = sum(frame["container"].null_count() for frame in (assets, self.moved))
         counts = Counts(
             listed=plan.listed,
             excluded=plan.excluded,
@@ -82,9 +123,11 @@ class Outcome:
             updated=plan.updates.num_rows,
             deleted=len(plan.deleted),
             embedded=embedded.height,
-            moved=moved,
-            quarantined=assets.height - embedded.height,
-            deferred=plan.deferred + plan.work.num_rows - ended,
+            moved=self.moved.height,
+            quarantined=self.quarantined.height,
+            expanded=assets.filter(pl.col("status") == EXPANDED).height,
+            members=assets.height + self.moved.height - objects,
+            deferred=plan.deferred + plan.work.num_rows - objects,
             segments=int(embedded["segments"].sum()),
             tokens=int(embedded["tokens"].sum()),
         )
@@ -94,12 +137,15 @@ class Outcome:
 
     def changes_nothing(self) -> bool:
         """Whether the run only found again what the corpus says already, such as an object nobody may read."""
-        if self.result is None or self.plan.deleted or self.plan.updates.num_rows or self.result.moved.height:
+        if self.result is None or self.plan.deleted or self.plan.updates.num_rows or self.moved.height:
             return False
         if self.assets.filter(pl.col("status") == EMBEDDED).height:
             return False
+        if self.kept.join(self.before, on=["uri", "error_code"], how="anti").height:
+            return False
         columns = ["uri", "size", "etag", "status", "error_code"]
-        return self.assets.join(self.before, on=columns, how="anti", nulls_equal=True).is_empty()
+        rows = self.assets.join(self.kept, on="uri", how="anti")
+        return rows.join(self.before, on=columns, how="anti", nulls_equal=True).is_empty()
 
     @property
     def coverage(self) -> float | None:
@@ -107,21 +153,33 @@ class Outcome:
 
         Types that the model or embedlake does not know are not counted, nor what failed in the same way before.
         """
-        counted = self.quarantined.filter(~pl.col("error_code").is_in(_NOT_COVERABLE)).join(
-            self.before.filter(pl.col("status") == QUARANTINED), on=["uri", "error_code"], how="anti"
-        )
+        counted = self.quarantined.filter(
+            ~pl.col("error_code").is_in((*_NOT_COVERABLE, *self.uncounted))
+        ).join(self._failed_before(), on=["uri", "error_code"], how="anti")
         covered = self.assets.filter(pl.col("status") == EMBEDDED).height
-        covered += self.result.moved.height if self.result else 0
+        covered += self.moved.height
         tried = covered + counted.height
         return covered / tried if tried else None
+
+    def _failed_before(self) -> pl.DataFrame:
+        columns = ["uri", "error_code"]
+        here = self.before.filter(pl.col("error_code").is_not_null()).select(columns)
+        return (
+            here
+            if self.failed_elsewhere is None
+            else pl.concat([here, self.failed_elsewhere.select(columns)])
+        )
 
     def check_deletions(self, policy: Policy) -> None:
         """Refuse to empty a corpus because its source looks empty, such as a folder that is not mounted.
 
+        Once the receipts are in, what an archive does not hold any more counts too.
+
         Raises:
             CoverageError: more than the policy's share of the assets would go.
         """
-        gone, corpus = len(self.plan.deleted), self.plan.corpus
+        stay = pl.concat([self.assets["uri"], self.moved["uri"], pl.Series(self.plan.updates["uri"])])
+        gone, corpus = len(set(self.replaced) - set(stay)), self.plan.corpus
         if gone > _FEW and gone > policy.max_deleted * corpus:
             raise CoverageError(
                 f"{gone} of the corpus' {corpus} assets are no longer in their sources, more than --max-deleted "

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
+from pipelines.donors import with_donors
 from pipelines.listing import Selector
+from pipelines.names import clashing, with_taken
 from schemas.config import Selection
 from schemas.errors import RETRIED
-from schemas.tables import DONORS_COLUMN, EMBEDDED, METADATA_DIGEST, QUARANTINED
+from schemas.tables import EMBEDDED, EXPANDED, METADATA_DIGEST
 
 DIFFED = (
     "uri",
     "source",
+    "container",
     "size",
     "etag",
     "status",
@@ -26,8 +29,6 @@ DIFFED = (
     "segments",
 )
 """Columns of `assets` that a diff reads."""
-_MOST_DONORS = 4
-_SUFFIX = r"(\.[^./]*)$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +36,15 @@ class Plan:
     """What a run will do. `work` holds the listing rows to embed, in a canonical order.
 
     `updates` are listing rows whose bytes are known and whose metadata is new. `known` are the URIs of the work
-    that the corpus holds already: their old rows go when the new ones come. `corpus` counts the assets that the
+    that the corpus holds already: their old rows go when the new ones come, and with an archive's those of its
+    `members` (`uri` and `container`). `corpus` counts the assets that the
     corpus holds before the run.
     """
 
     work: pa.Table
     updates: pa.Table
     known: list[str]
+    members: pl.DataFrame
     deleted: list[str]
     corpus: int
     listed: int
@@ -78,12 +81,15 @@ def diff(
     sources: list[str],
     selection: Selection = Selection(),
     forgotten: pl.Series | None = None,
+    order: pl.Series | None = None,
+    retry: bool = True,
 ) -> Plan:
     """Compare a listing with the corpus' assets by uri, size and etag, and by the digest of the metadata.
 
+    What lies in an archive is as new, unchanged or gone as the archive is.
     An asset is deleted when one of `sources` listed it before and does not now; the same holds for what a
-    folder inside one of `sources` listed. One quarantined for a reason outside its bytes counts as changed:
-    it is tried again.
+    folder inside one of `sources` listed. One that failed for a reason outside its bytes counts as changed, with
+    vectors of an earlier run or without: it is tried again.
 
     Args:
         listing: what the sources hold now, as `pipelines.listing.combine` returns it.
@@ -91,19 +97,27 @@ def diff(
         sources: what was listed.
         selection: which assets to look at.
         forgotten: bool for each row of the listing: erased on purpose, not to be embedded again.
+        order: a rank for each row of the listing: with fewer assets than are to be embedded, changed ones and then
+            those of low rank come first.
+        retry: whether what failed for a reason outside its bytes is tried again.
     """
     selector = Selector(selection)
     old = pl.DataFrame(pl.from_arrow(assets.select(DIFFED)))
-    joined = _joined(listing, old, selector, forgotten)
+    joined = _joined(listing, old, selector, forgotten, retry)
     known, todo = pl.col("status").is_not_null(), pl.col("todo")
-    work = joined.filter(todo).sort("uri")
+    ranked = joined if order is None else joined.with_columns(order=order)
+    work = ranked.filter(todo).sort("uri" if order is None else [~known, "order", "uri"])
     taken = work.head(selection.max_assets or work.height)
     updates = joined.filter(pl.col("update")).sort("uri")
-    gone = old.filter(_owned(sources) & selector.by_name()).join(joined, on="uri", how="anti")
+    rows = with_taken(listing.take(taken["row"].to_arrow()).combine_chunks(), listing)
+    gone = old.filter(_owned(sources) & selector.by_name(_OBJECT)).join(
+        joined, left_on=_OBJECT, right_on="uri", how="anti"
+    )
     return Plan(
-        work=_with_donors(listing.take(taken["row"].to_arrow()).combine_chunks(), old, selection),
+        work=with_donors(rows, old, selection.full),
         updates=listing.take(updates["row"].to_arrow()).combine_chunks(),
         known=taken.filter(known)["uri"].to_list(),
+        members=old.select("uri", "container").join(taken, left_on="container", right_on="uri", how="semi"),
         deleted=sorted(gone["uri"]),
         corpus=old.height,
         listed=joined.height,
@@ -116,21 +130,25 @@ def diff(
 
 
 def _joined(
-    listing: pa.Table, old: pl.DataFrame, selector: Selector, forgotten: pl.Series | None
+    listing: pa.Table, old: pl.DataFrame, selector: Selector, forgotten: pl.Series | None, retry: bool
 ) -> pl.DataFrame:
     """The listing beside the corpus: `row` in the listing, the old status, and what is to be done."""
     columns = ["uri", "size", "etag", "mtime", METADATA_DIGEST]
     now = pl.DataFrame(pl.from_arrow(listing.select(columns))).with_row_index("row")
     now = now.with_columns(forgotten=pl.lit(False) if forgotten is None else forgotten)
+    failed = pl.col("error_code").is_in([str(c) for c in RETRIED])
+    again = old.filter(failed.fill_null(False)).select(_OBJECT.alias("uri")).unique()["uri"]
     known = pl.col("status").is_not_null()
     same = pl.col("size").eq_missing(pl.col("size_old")) & pl.col("etag").eq_missing(pl.col("etag_old"))
-    retried = (pl.col("status") == QUARANTINED) & pl.col("error_code").is_in([str(c) for c in RETRIED])
-    fresh = known & same & ~retried.fill_null(False) & ~pl.lit(selector.selection.full)
-    edited = ~pl.col(METADATA_DIGEST).eq_missing(pl.col(f"{METADATA_DIGEST}_old"))
+    retried = pl.col("uri").is_in(again.implode())
+    clashes = pl.col("uri").is_in(clashing(old, now["uri"]).implode())
+    edited = known & ~pl.col(METADATA_DIGEST).eq_missing(pl.col(f"{METADATA_DIGEST}_old"))
+    renamed = edited & (pl.col("status") == EXPANDED)
+    fresh = known & same & ~(retried & retry) & ~clashes & ~renamed & ~pl.lit(selector.again)
     named = selector.by_name() & ~pl.col("forgotten")
     return (
         now.join(
-            old.drop("source", "content_hash", "segments"),
+            old.filter(pl.col("container").is_null()).drop("source", "container", "content_hash", "segments"),
             on="uri",
             how="left",
             suffix="_old",
@@ -145,32 +163,11 @@ def _joined(
     )
 
 
+_OBJECT = pl.coalesce("container", "uri")
+"""What the listing knows of an asset: the object that it is, or lies in."""
+
+
 def _owned(sources: list[str]) -> pl.Expr:
     by_folder = pl.col("uri").str.starts_with(pl.col("source") + "/")
     inside = pl.any_horizontal(pl.col("source").str.starts_with(source + "/") for source in sources)
     return pl.col("source").is_in(sources) | (by_folder & inside)
-
-
-def _with_donors(work: pa.Table, old: pl.DataFrame, selection: Selection) -> pa.Table:
-    """The work with the content hashes of embedded assets that could be the same bytes elsewhere.
-
-    Those with the same etag come first (a copy on S3, a rename on disk); without one, the few of the same size.
-    """
-    suffix = pl.col("uri").str.extract(_SUFFIX).fill_null("").str.to_lowercase().alias("suffix")
-    wanted = pl.DataFrame(pl.from_arrow(work.select(["uri", "size", "etag"]))).with_columns(suffix)
-    alike = (
-        old.lazy()
-        .filter((pl.col("status") == EMBEDDED) & (pl.col("segments") > 0) & pl.lit(not selection.full))
-        .select("size", "etag", "content_hash", suffix)
-        .join(wanted.lazy().filter(pl.col("size") > 0), on=["size", "suffix"], how="semi")
-        .collect()
-    )
-    hashes = pl.col("content_hash").unique().sort()
-    by_etag = alike.group_by("size", "suffix", "etag").agg(hashes.head(_MOST_DONORS).alias("by_etag"))
-    by_size = alike.group_by("size", "suffix").agg(hashes.alias("by_size"))
-    by_size = by_size.filter(pl.col("by_size").list.len() <= _MOST_DONORS)
-    found = wanted.join(by_etag, on=["size", "suffix", "etag"], how="left", maintain_order="left").join(
-        by_size, on=["size", "suffix"], how="left", maintain_order="left"
-    )
-    column = found.select(pl.coalesce("by_etag", "by_size")).to_series().to_arrow()
-    return work.append_column(DONORS_COLUMN, column.cast(pa.list_(pa.string())))

@@ -14,8 +14,10 @@ from operators.lake.layout import Layout
 from operators.lake.log import CatalogLog
 from operators.lake.tables import Table
 from operators.storage import Storage, check_lake_uri, explained, join
-from schemas.catalog import Catalog, Corpus
+from schemas.catalog import Catalog
+from schemas.corpus import Corpus
 from schemas.errors import LakeError
+from schemas.groups import GroupKind
 from schemas.report import RunReport
 from schemas.space import Space
 
@@ -29,15 +31,15 @@ class LakeReader:
     catalog: Catalog
 
     @classmethod
-    def open(cls, lake: str, storage: Storage | None = None) -> LakeReader:
-        """The lake as it is now.
+    def open(cls, lake: str, storage: Storage | None = None, entry: int | None = None) -> LakeReader:
+        """The lake as it is now, or as it was at an entry of the catalog, as long as maintenance keeps its versions.
 
         Raises:
-            LakeError: nothing was ever written there, or it cannot be read.
+            LakeError: nothing was ever written there, it cannot be read, or it has no such entry.
         """
         storage = storage or Storage()
         layout = Layout(check_lake_uri(lake))
-        catalog = CatalogLog(layout, storage).read()
+        catalog = CatalogLog(layout, storage).read(entry)
         if not catalog.corpora:
             raise LakeError(
                 f"no lake at {layout.lake}: `embedlake embed SOURCE --lake {layout.lake}` makes one"
@@ -63,16 +65,32 @@ class LakeReader:
         """The published rows of a space, the live one when None."""
         corpus = self.catalog.corpora[name]
         space = space or corpus.live
-        return Table(self.layout.space(name, space), self.storage).open(corpus.spaces[space])
+        return Table(self.layout.space(name, space), self.storage).open(corpus.spaces[space].version)
 
-    def assets(self, name: str) -> lance.LanceDataset:
-        """The published assets of a corpus."""
+    def assets(self, name: str, space: str | None = None) -> lance.LanceDataset:
+        """The published assets of a corpus, as they are in a space, the live one when None."""
         corpus = self.catalog.corpora[name]
-        return Table(self.layout.assets(name), self.storage).open(corpus.assets_version)
+        space = space or corpus.live
+        return Table(self.layout.assets(name, space), self.storage).open(corpus.spaces[space].assets_version)
 
-    def space(self, name: str) -> Space:
-        """What the live space of a corpus was made by."""
-        return Space.of(self.segments(name).schema)
+    def groups(self, name: str, kind: GroupKind, space: str | None = None) -> lance.LanceDataset:
+        """The published groups of a space, the live one when None; `schemas.groups.of` says how they were made.
+
+        Raises:
+            LakeError: none were made.
+        """
+        corpus = self.catalog.corpora[name]
+        space = space or corpus.live
+        version = corpus.spaces[space].groups.get(kind)
+        if version is None:
+            raise LakeError(
+                f"space {space} of corpus '{name}' has no {kind}: `embedlake {kind.command}` makes them"
+            )
+        return Table(self.layout.groups(name, space, kind), self.storage).open(version)
+
+    def space(self, name: str, space: str | None = None) -> Space:
+        """What a space of a corpus was made by, the live one when None."""
+        return Space.of(self.segments(name, space).schema)
 
     def runs(self, name: str) -> list[RunReport]:
         """Reports of the corpus' finished runs, oldest first; what is no report of this version is left out.

@@ -37,10 +37,21 @@ def shards(work: pa.Table, config: RunConfig) -> Iterator[pa.Table]:
 
 
 def with_staged(work: pa.Table, staged: pl.DataFrame) -> pa.Table:
-    """The work with the ids of segments that an earlier attempt has staged, as a list column."""
-    lists = staged.group_by("uri").agg(pl.col("segment_id").alias(STAGED_COLUMN))
-    rows = pl.DataFrame({"uri": pl.Series(work["uri"])}).join(
-        lists, on="uri", how="left", maintain_order="left"
+    """The work with the ids of segments that an earlier attempt has staged, as a list column.
+
+    Args:
+        work: listing rows.
+        staged: `object` (the row of the work), `uri`, `container` and `segment_id`; for a member of an archive the
+            id stands behind its URI.
+    """
+    key = (
+        pl.when(pl.col("container").is_null())
+        .then("segment_id")
+        .otherwise(pl.concat_str("uri", "segment_id", separator=" "))
+    )
+    lists = staged.group_by("object").agg(key.alias(STAGED_COLUMN))
+    rows = pl.DataFrame({"object": pl.Series(work["uri"])}).join(
+        lists, on="object", how="left", maintain_order="left"
     )
     column = rows[STAGED_COLUMN].to_arrow().cast(pa.list_(pa.string()))
     return work.append_column(STAGED_COLUMN, column)

@@ -7,6 +7,7 @@ from datetime import datetime
 import polars as pl
 
 from pipelines.reader import LakeReader
+from pipelines.spaces import SpaceStatus, spaces
 from schemas.card import Frozen
 from schemas.report import RunReport
 from schemas.tables import EMBEDDED, QUARANTINED
@@ -29,6 +30,7 @@ class CorpusStatus(Frozen):
     quarantine_reasons: dict[str, int]
     source_bytes: int
     last_run: RunReport | None
+    spaces: tuple[SpaceStatus, ...]
 
 
 class LakeStatus(Frozen):
@@ -59,8 +61,8 @@ def _corpus(reader: LakeReader, name: str) -> CorpusStatus:
         corpus=name,
         space=space.id,
         model=space.card.model_id,
-        widths=space.card.widths,
-        version=entry.spaces[entry.live],
+        widths=space.widths,
+        version=entry.now.version,
         published_at=entry.published_at,
         assets=assets.height,
         embedded=assets.filter(pl.col("status") == EMBEDDED).height,
@@ -70,4 +72,5 @@ def _corpus(reader: LakeReader, name: str) -> CorpusStatus:
         quarantine_reasons=dict(bad.group_by("error_code").len().sort("error_code").iter_rows()),
         source_bytes=int(assets["size"].fill_null(0).sum()),
         last_run=runs[-1] if runs else None,
+        spaces=tuple(spaces(reader, name)),
     )

@@ -104,6 +104,11 @@ class ModelCard(Frozen):
         """Whether the model embeds this modality."""
         return modality in self.modalities
 
+    @property
+    def longest_prompt(self) -> int:
+        """Characters of the longest text prefix: no fewer than its tokens."""
+        return max(map(len, self.prompts.values()), default=0)
+
     def prompt(self, role: str) -> str:
         """The text prefix for a role or task, empty when the card has none."""
         return self.prompts.get(role, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import AwareDatetime, Field
 
 from schemas.card import Frozen
+from schemas.compare import Gate
 
 
 class StorageConfig(Frozen):
@@ -19,6 +20,20 @@ class StorageConfig(Frozen):
     concurrency: int = Field(default=32, gt=0, description="requests of one process at a time")
 
 
+class DecodeConfig(Frozen):
+    """What the decoding of one asset may take; over it the asset is quarantined. None of it changes a segment."""
+
+    isolated: bool = Field(
+        default=True, description="decode in a child process; else a decoder's crash ends the worker"
+    )
+    timeout_seconds: float = Field(
+        default=300, gt=0, description="without a segment, while one is waited for"
+    )
+    cpu_seconds: int = Field(default=3600, gt=0, description="of one asset")
+    memory_bytes: int = Field(default=4 << 30, gt=0, description="address space beyond the libraries' own")
+    scratch_bytes: int = Field(default=2 << 30, gt=0, description="of one temporary file")
+
+
 class RunConfig(Frozen):
     """How a run uses the machine; none of it changes what is written."""
 
@@ -28,9 +43,10 @@ class RunConfig(Frozen):
     shard_assets: int = Field(default=128, gt=0, description="assets of one decode task, at most")
     shard_bytes: int = Field(default=32 << 20, gt=0, description="bytes of one decode task, about")
     block_rows: int = Field(
-        default=1024, gt=0, description="segments in the model at once, and of a fragment"
+        default=1024, gt=0, description="rows that an actor holds and a crash can cost, in two halves"
     )
     block_bytes: int = Field(default=16 << 20, gt=0, description="media of such a block, about")
+    decode: DecodeConfig = DecodeConfig()
 
 
 class Selection(Frozen):
@@ -44,6 +60,9 @@ class Selection(Frozen):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     max_assets: int | None = Field(default=None, gt=0, description="so many assets, the rest next time")
+    only: tuple[str, ...] | None = Field(
+        default=None, description="exactly these URIs, again whatever became of them; all else is left alone"
+    )
 
 
 class Policy(Frozen):
@@ -70,6 +89,8 @@ class Config(Frozen):
     recipe: str | None = None
     allow: tuple[str, ...] = ()
     ray_address: str | None = None
+    keep_prepared: bool = Field(default=False, description="keep decoded media for the next model's backfill")
     storage: StorageConfig = StorageConfig()
     run: RunConfig = RunConfig()
     policy: Policy = Policy()
+    gate: Gate = Gate()

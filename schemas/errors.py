@@ -6,7 +6,10 @@ from enum import IntEnum, StrEnum
 
 
 class ExitCode(IntEnum):
-    """Process exit codes, documented in the README; scripts may rely on them."""
+    """Process exit codes, documented in the README; scripts may rely on them.
+
+    COVERAGE is a refusal by a policy: a run that is staged but not published, or a space that no comparison has passed.
+    """
 
     OK = 0
     FAILED = 1
@@ -61,6 +64,12 @@ class CoverageError(EmbedlakeError):
     exit_code = ExitCode.COVERAGE
 
 
+class GateError(EmbedlakeError):
+    """A space that may not become the live one: no comparison of it has passed the gate. Nothing was changed."""
+
+    exit_code = ExitCode.COVERAGE
+
+
 class Interrupted(EmbedlakeError):
     """A person stopped the run; the same command continues it."""
 
@@ -92,6 +101,9 @@ class ErrorCode(StrEnum):
     ENCRYPTED = "encrypted"
     LIMIT = "over_limit"
     INVALID_DOCUMENT = "invalid_document"
+    DECODER_CRASHED = "decoder_crashed"
+    DECODER_TIMEOUT = "decoder_timeout"
+    OUT_OF_MEMORY = "out_of_memory"
     EMBED_FAILED = "embed_failed"
     NOT_FINITE = "vector_not_finite"
     INTERNAL = "internal"
@@ -121,6 +133,11 @@ class AssetError(Exception):
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.code}: {self.detail}"
+
+
+def from_storage(error: BaseException) -> bool:
+    """Whether the system or its storage failed, and not what was read: an OSError of a library has no number."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def described(error: BaseException) -> str:

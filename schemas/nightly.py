@@ -9,10 +9,10 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from schemas.card import Frozen
-from schemas.catalog import check_corpus_name
 from schemas.config import Policy, RunConfig, Selection, StorageConfig
+from schemas.corpus import check_corpus_name
 from schemas.errors import ExitCode
-from schemas.report import RunReport
+from schemas.report import BackfillReport, RunReport
 from schemas.space import VectorType
 
 SEVERITY = (
@@ -49,6 +49,11 @@ class NightlyCorpus(Frozen):
     coverage_floor: float | None = Field(default=None, ge=0, le=1)
     max_deleted: float | None = Field(default=None, ge=0, le=1)
     budget_gpu_hours: float | None = Field(default=None, gt=0)
+    backfill_gpu_hours: float | None = Field(
+        default=None, gt=0, description="of each space that is being built beside the live one, a night"
+    )
+
+    keep_prepared: bool | None = Field(default=None, description="as the file says when None")
 
     @field_validator("name")
     @classmethod
@@ -87,6 +92,7 @@ class Nightly(Frozen):
     storage: StorageConfig = StorageConfig()
     run: RunConfig = RunConfig()
     ray_address: str | None = None
+    keep_prepared: bool = Field(default=False, description="keep decoded media for the next model's backfill")
     report: str | None = None
 
     @model_validator(mode="after")
@@ -107,7 +113,10 @@ class Kept(Frozen):
 
 
 class CorpusNight(Frozen):
-    """How one corpus fared. `report` is there when its run ended; `error` is one line for a person."""
+    """How one corpus fared. `report` is there when its run ended; `error` is one line for a person.
+
+    `backfills` are of the spaces that are being built beside the live one.
+    """
 
     corpus: str
     status: Literal["done", "failed", "not run"]
@@ -115,6 +124,7 @@ class CorpusNight(Frozen):
     error: str | None = None
     report: RunReport | None = None
     maintenance: Kept | None = None
+    backfills: tuple[BackfillReport, ...] = ()
 
 
 class Night(Frozen):

@@ -10,11 +10,12 @@ from schemas.card import Frozen
 class Counts(Frozen):
     """Assets of one run. For every finished run (I2)
 
-    `listed = excluded + unchanged + updated + embedded + moved + quarantined + deferred`.
+    `listed + members = excluded + unchanged + updated + embedded + moved + quarantined + expanded + deferred`.
 
-    `new` and `changed` were planned to be embedded. `moved` took the vectors of an asset with the same bytes,
+    `new` and `changed` were planned to be embedded. `quarantined` are also those that failed for a reason outside
+    their bytes and keep the vectors of an earlier run. `moved` took the vectors of an asset with the same bytes,
     `updated` got other metadata and kept its vectors, `deferred` is left to the next run, `excluded` is out of the
-    run's selection.
+    run's selection. `expanded` archives gave `members`, which are assets of their own.
     """
 
     listed: int = 0
@@ -27,6 +28,8 @@ class Counts(Frozen):
     embedded: int = 0
     moved: int = 0
     quarantined: int = 0
+    expanded: int = 0
+    members: int = 0
     deferred: int = 0
     segments: int = 0
     tokens: int = 0
@@ -41,7 +44,9 @@ class Counts(Frozen):
             + self.embedded
             + self.moved
             + self.quarantined
+            + self.expanded
             + self.deferred
+            - self.members
         )
 
 
@@ -68,3 +73,31 @@ class RunReport(Frozen):
     actors: int = 0
     seconds: dict[str, float]
     log: str
+
+
+class BackfillReport(Frozen):
+    """What one backfill process did to a space, over all its batches: `embedlake backfill --json`.
+
+    `left` are assets of the live space that the space does not hold as they are now; `complete` says that it lacks
+    nothing that the backfill wants. `seconds` and `actor_seconds` are of embedding.
+    """
+
+    corpus: str
+    lake: str
+    space: str
+    model: str
+    started_at: datetime
+    finished_at: datetime
+    batches: int = 0
+    gave_way: int = 0
+    embedded: int = 0
+    moved: int = 0
+    updated: int = 0
+    quarantined: int = 0
+    deleted: int = 0
+    segments: int = 0
+    tokens: int = 0
+    actor_seconds: float = 0.0
+    coverage: float = 0.0
+    left: int = 0
+    complete: bool = False

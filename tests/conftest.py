@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from jobs.demo.server import S3Server
-from pipelines.engine import cluster
+from pipelines.engine.cluster import cluster
 
 pytest_plugins = ["tests.s3"]
 settings.register_profile("shared", deadline=None)  # machines are shared and noisy

@@ -13,9 +13,11 @@ from jobs.app import (
     Exclude,
     Full,
     Include,
+    KeepPrepared,
     Lake,
     MaxAssets,
     Model,
+    RayAddress,
     RecipeName,
     Since,
     Sources,
@@ -43,6 +45,7 @@ def embed(
     include: Include = None,
     exclude: Exclude = None,
     max_assets: MaxAssets = None,
+    keep_prepared: KeepPrepared = False,
     budget_gpu_hours: Annotated[
         float | None, typer.Option(min=1e-6, help="actor-hours of the model, the rest next time")
     ] = None,
@@ -56,7 +59,7 @@ def embed(
     wait_minutes: Annotated[
         float | None, typer.Option(min=0, help="how long to wait for another run of the corpus [0]")
     ] = None,
-    ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster, else a local one")] = None,
+    ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring a corpus of the lake up to date with its sources."""
@@ -87,6 +90,7 @@ def embed(
             storage=Storage(config.storage),
             config=config.run,
             ray_address=ray_address,
+            keep_prepared=keep_prepared,
             progress=display,
         )
         try:

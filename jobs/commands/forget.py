@@ -34,7 +34,9 @@ def forget(
     """Erase assets from every table, every old version and every run's files, and do not embed them again."""
     from jobs.show_upkeep import show_allowed, show_choice, show_erasure
     from operators.storage import Storage
-    from pipelines import forget as work
+    from pipelines.chosen import choose
+    from pipelines.forget import allow_again
+    from pipelines.forget import forget as erase
     from pipelines.reader import LakeReader
 
     config: Config = context.obj
@@ -44,10 +46,10 @@ def forget(
     if again:
         if where or not uris:
             raise UsageError("--allow-again wants the URIs: what was forgotten cannot be searched for")
-        return show_allowed(work.allow_again(lake, name, uris, storage, wait_s=wait_s), as_json)
-    choice = work.choose(reader, name, uris or (), where)
+        return show_allowed(allow_again(lake, name, uris, storage, wait_s=wait_s), as_json)
+    choice = choose(reader, name, uris or (), where)
     if not uris and not where and not choice.uris:
         raise UsageError("nothing to forget: give URIs or --where")
     if not yes:
         return show_choice(choice, as_json)
-    return show_erasure(work.forget(lake, name, choice.uris, storage, wait_s=wait_s), as_json)
+    return show_erasure(erase(lake, name, choice.uris, storage, wait_s=wait_s), as_json)

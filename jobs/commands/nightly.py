@@ -55,5 +55,6 @@ def _job(config: Nightly, corpus: NightlyCorpus, progress: Progress) -> EmbedJob
         storage=Storage(config.storage),
         config=config.run,
         ray_address=config.ray_address,
+        keep_prepared=config.keep_prepared if corpus.keep_prepared is None else corpus.keep_prepared,
         progress=progress,
     )

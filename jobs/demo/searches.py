@@ -30,7 +30,8 @@ class Expected(Frozen):
 
     def matches(self, hit: Hit) -> bool:
         """Whether a hit is this answer."""
-        page = self.locator.page in (None, hit.row["page"])
+        pages = hit.row["page"], hit.row["page_end"]
+        page = self.locator.page is None or (None not in pages and pages[0] <= self.locator.page <= pages[1])
         start, end = self.locator.start_ms, self.locator.end_ms
         overlaps = start is None or end is None or (hit.row["start_ms"] < end and start < hit.row["end_ms"])
         return hit.uri.endswith(self.uri) and page and overlaps

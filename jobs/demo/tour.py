@@ -135,7 +135,7 @@ def where(folder: Path, console: Console) -> None:
     """The lake's layout and how to open it again."""
     console.print(
         f"catalog    {LAKE}/catalog/\n"
-        f"assets     {LAKE}/{CORPUS}/assets.lance\n"
+        f"assets     {LAKE}/{CORPUS}/assets/*.lance\n"
         f"vectors    {LAKE}/{CORPUS}/spaces/*.lance\n"
         f"runs       {LAKE}/{CORPUS}/runs/\n"
         f"The server has stopped; its objects stay in {folder}.\n"

@@ -25,11 +25,12 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, BinaryIO, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from operators.decode.asset import OpenReference
 from operators.decode.image import image_part
 from operators.decode.pdf import pdf_page
 from operators.decode.span import span_parts
@@ -38,9 +39,6 @@ from operators.parts import Part, PartKind, Segment, token_estimate
 from schemas.card import Frozen, Modality, ModelCard
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import Recipe
-
-OpenReference = Callable[[str], BinaryIO]
-"""Opens what a document refers to, relative or absolute; raises AssetError where that is not allowed."""
 
 DATA_BYTES = 32 << 20
 """Of one part's inline data, decoded."""
@@ -222,7 +220,7 @@ class _Reader:
     def _extend(self, parts: list[Part]) -> None:
         """Take parts into the input while it fits the model."""
         self.parts.extend(parts)
-        self.text_tokens += sum(len(self.counter.offsets(p.text)) for p in parts if p.text is not None)
+        self.text_tokens += sum(self.counter.count(p.text) for p in parts if p.text is not None)
         limits = self.card.limits
         images = sum(part.kind is PartKind.IMAGE for part in self.parts)
         tokens = self.text_tokens + token_estimate(self.parts, self.card)

@@ -1,4 +1,4 @@
-"""Pictures: what Pillow reads, upright, RGB over white, at the model's resolution."""
+"""Pictures: what Pillow and its HEIF plugin read, and drawings; upright, RGB over white, at the model's resolution."""
 
 from __future__ import annotations
 
@@ -17,19 +17,31 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from operators.decode.media import check_input
+from operators.decode.sniff import is_drawing, is_heif
+from operators.decode.svg import Drawing
 from operators.decode.windows import Plan, Shown, decode_frames
 from operators.parts import Locator, Part, PartKind, Segment
 from schemas.card import ImageInput, Modality, ModelCard
-from schemas.errors import AssetError, ErrorCode
+from schemas.errors import AssetError, ErrorCode, from_storage
 from schemas.recipe import ImageRecipe, Recipe
 
 Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "ICO", "PPM", "QOI", "TGA")
-"""What is read; Pillow's EPS and its like would start other programs."""
+"""What is read; Pillow's EPS and its like would start other programs. HEIC and SVG come with an extra."""
 
 _ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
-_DAMAGE = (SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
+_DAMAGE = (
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,6 +56,7 @@ _ORIENTATION, _SUBFILE, _REDUCED = 0x0112, 254, 1
 _STILL_MS = 100
 """What browsers give an animation's frame that declares no duration."""
 _PILLOW_LIMIT = threading.Lock()
+_HEAD_BYTES = 4096
 
 
 def decode_image(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Segment]:
@@ -53,6 +66,9 @@ def decode_image(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Se
         AssetError: CORRUPT, LIMIT (pixels, hours), EMPTY, UNSUPPORTED, MODALITY.
     """
     check_input(file, card, Modality.IMAGE)
+    if is_drawing(_head(file)):
+        yield Segment(Modality.IMAGE, (_drawn(file, recipe.image, card, PartKind.IMAGE),))
+        return
     with _reported():
         image = _open(file, recipe.image)
         if image.format == "TIFF":
@@ -72,6 +88,8 @@ def image_part(file: BinaryIO, recipe: Recipe, card: ModelCard, kind: PartKind =
         AssetError: as `decode_image`.
     """
     check_input(file, card, Modality.VIDEO if kind is PartKind.FRAME else Modality.IMAGE)
+    if is_drawing(_head(file)):
+        return _drawn(file, recipe.image, card, kind)
     with _reported():
         return _part(_open(file, recipe.image), recipe.image, _want(card, kind), kind)
 
@@ -120,11 +138,12 @@ def _reported() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise AssetError(ErrorCode.CORRUPT, "Pillow: not a picture of a known format") from error
     except OSError as error:
-        if error.errno is not None:
+        if from_storage(error):
             raise
-        raise AssetError(ErrorCode.CORRUPT, f"Pillow: {error}") from error
+        raise AssetError(ErrorCode.CORRUPT, f"Pillow: {' '.join(str(error).split())}") from error
     except _DAMAGE as error:
-        raise AssetError(ErrorCode.CORRUPT, f"Pillow: {error or type(error).__name__}") from error
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise AssetError(ErrorCode.CORRUPT, f"Pillow: {said}") from error
 
 
 @contextmanager
@@ -139,11 +158,42 @@ def _recipe_limit(recipe: ImageRecipe) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
+def _head(file: BinaryIO) -> bytes:
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
+    return head
+
+
+def _drawn(file: BinaryIO, recipe: ImageRecipe, card: ModelCard, kind: PartKind) -> Part:
+    want = _want(card, kind)
+    drawing = Drawing.read(file, recipe.max_pixels)
+    width, height = (max(1, round(side * 10_000 / max(drawing.size))) for side in drawing.size)
+    image = drawing.render(*target_size(width, height, want))
+    return Part(kind, data=fit_pixels(image, want, recipe.draft), at_ms=0 if kind is PartKind.FRAME else None)
+
+
 def _open(file: BinaryIO, recipe: ImageRecipe) -> ImageFile.ImageFile:
+    formats = _with_heif() if is_heif(_head(file)) else FORMATS
     with _recipe_limit(recipe):
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(file, formats=formats)
     _check_size(image, recipe)
     return image
+
+
+def _with_heif() -> tuple[str, ...]:
+    """The formats with HEIF, whose plugin is an extra.
+
+    Raises:
+        AssetError: UNSUPPORTED without the plugin.
+    """
+    try:
+        import pi_heif
+    except ImportError as error:
+        detail = "HEIC needs a plugin; install embedlake[images]"
+        raise AssetError(ErrorCode.UNSUPPORTED, detail) from error
+    if "HEIF" not in Image.OPEN:
+        pi_heif.register_heif_opener(decode_threads=1, thumbnails=False)
+    return (*FORMATS, "HEIF")
 
 
 def _check_size(image: Image.Image, recipe: ImageRecipe) -> None:

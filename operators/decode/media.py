@@ -37,6 +37,9 @@ DEMUXERS = (
 _DECLARES_LENGTH = frozenset({"mov", "matroska", "wav", "w64", "aiff", "flac", "ogg", "avi", "caf", "asf"})
 _UNSUPPORTED = (DecoderNotFoundError, DemuxerNotFoundError, NotImplementedError, PatchWelcomeError)
 _BUFFER_BYTES = 1 << 17
+_WAVE = re.compile(rb"(RIFF|RF64).{4}WAVE", re.DOTALL)
+_WAVE_OPTIONS = {"max_probe_packets": "1"}
+"""Otherwise libav looks for DTS in the first 2,500 packets."""
 _RIFF = int.from_bytes(b"RIFF", "big")
 _RIFF_UNKNOWN = 0xFFFF_F000
 _BOXES = frozenset({b"ftyp", b"styp", b"sidx", b"free", b"skip", b"wide", b"moov", b"moof", b"mdat", b"mfra"})
@@ -88,9 +91,13 @@ def opened(file: BinaryIO) -> Iterator[InputContainer]:
         AssetError: UNSUPPORTED or CORRUPT with libav's reason, for any libav error until the block ends.
     """
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
+    view = _View(file)
+    if _WAVE.match(view.read(16)):
+        options |= _WAVE_OPTIONS
+    view.seek(0)
     try:
         container = av.open(
-            _View(file), mode="r", options=options, metadata_errors="replace", buffer_size=_BUFFER_BYTES
+            view, mode="r", options=options, metadata_errors="replace", buffer_size=_BUFFER_BYTES
         )
     except ArgumentError as error:
         raise AssetError(ErrorCode.UNSUPPORTED, "libav: not a container that is read here") from error
@@ -161,9 +168,11 @@ def declared_us(container: InputContainer, stream: Stream, whole: bool) -> int |
     if stream.duration and stream.time_base:
         return to_us(stream.duration, stream.time_base)
     tag = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d{1,9})", stream.metadata.get("DURATION", ""))
+    end = container.duration if whole and container.duration else None
     if tag:
-        return int((int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])) * 1_000_000)
-    return container.duration if whole and container.duration else None
+        end = int((int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])) * 1_000_000)
+    # Matroska, where a stream has none, says when it ends.
+    return None if end is None else max(0, end - max(0, start_us(stream)))
 
 
 def check_hours(length_us: int | None, max_hours: float) -> None:

@@ -5,46 +5,41 @@ pdfium is not safe in threads, not even behind a lock: decode PDFs in one thread
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from operators.decode.image import target_size
+from operators.decode.beside import page_room, sequence_room, text_beside
+from operators.decode.image import Pixels, target_size
+from operators.decode.pdf_text import page_text
 from operators.model.contract import TextCounter
 from operators.parts import Locator, Part, PartKind, Segment
 from schemas.card import ImageInput, Modality, ModelCard
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import Recipe
 
-_MOST_CHARS = 1 << 18
-"""Of a page's text; a page of a book holds 3,000."""
-_OVERHEAD = 64
-"""Tokens left for a model's own markers, beside its prompt."""
-_HYPHEN = re.compile("[\x02\ufffe]\\s*|\xad(?:\r?\n)?")
-_LINE_END = re.compile(r"[^\S\n]*\r?\n")
-
 
 def decode_pdf(file: BinaryIO, recipe: Recipe, card: ModelCard, counter: TextCounter) -> Iterator[Segment]:
-    """One segment a page: its render (uint8 `[height, width, 3]` RGB at the card's size), then its text.
+    """One segment a page, or for each `recipe.pdf.pages_per_segment` of them as far as the model takes so many.
 
-    The text goes in the order in which the page draws it, `recipe.pdf.text_chars` and the model's tokens at
-    most; `Segment.text` is all of it, None on a scanned page. A model that takes no rendered page gets the
-    text alone, and pages without any are left out.
+    A page is its render (uint8 `[height, width, 3]` RGB at the card's size), then its text in reading order:
+    `recipe.pdf.text_chars` of it at most, and of the model's tokens an even share. `Segment.text` is all of it, None
+    on scanned pages. A model that takes no rendered page gets the text alone, and pages without any are left out.
 
     Raises:
         AssetError: ENCRYPTED, CORRUPT (naming the page), LIMIT over `max_pages`, EMPTY without pages,
             MODALITY when a model of text finds none.
     """
+    reader = _Reader(recipe, card, counter)
     with _opened(file, recipe) as document:
-        found = False
-        for index in range(len(document)):
-            segment = _page(document, index, recipe, card, counter)
+        found, step = False, reader.pages_per_segment
+        for first in range(0, len(document), step):
+            segment = reader.segment(document, range(first, min(first + step, len(document))))
             if segment.parts:
                 found = True
                 yield segment
@@ -61,7 +56,7 @@ def pdf_page(file: BinaryIO, page: int, recipe: Recipe, card: ModelCard, counter
     with _opened(file, recipe) as document:
         if page > len(document):
             raise AssetError(ErrorCode.INVALID_DOCUMENT, f"page {page} of a PDF of {len(document)}")
-        segment = _page(document, page - 1, recipe, card, counter)
+        segment = _Reader(recipe, card, counter).segment(document, range(page - 1, page))
     if not segment.parts:
         raise _no_text(card, f"page {page} has no text")
     return segment
@@ -92,29 +87,54 @@ def _opened(file: BinaryIO, recipe: Recipe) -> Iterator[pdfium.PdfDocument]:
         document.close()
 
 
-def _page(
-    document: pdfium.PdfDocument, index: int, recipe: Recipe, card: ModelCard, counter: TextCounter
-) -> Segment:
-    """A page's segment; without parts when the model could see nothing of it."""
-    locator = Locator(page=index + 1)
-    want = card.image if card.accepts(Modality.PAGE) else None
-    try:
-        page = document[index]
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Pages as segments for one model."""
+
+    recipe: Recipe
+    card: ModelCard
+    counter: TextCounter
+
+    @property
+    def pages_per_segment(self) -> int:
+        """The recipe's, within the pictures and tokens of one input."""
+        most = self.recipe.pdf.pages_per_segment
+        if self._want is None:
+            return most
+        limits, each = self.card.limits, max(1, self.card.token_costs.image)
+        return max(1, min(most, limits.images, sequence_room(self.card) // each))
+
+    @property
+    def _want(self) -> ImageInput | None:
+        return self.card.image if self.card.accepts(Modality.PAGE) else None
+
+    def segment(self, document: pdfium.PdfDocument, pages: range) -> Segment:
+        """The pages (from 0) in one segment; without parts when the model could see nothing of them."""
+        read = [self._page(document, index) for index in pages]
+        room = page_room(self.card, 0 if self._want is None else len(pages))
+        parts: list[Part] = []
+        for done, (pixels, text) in enumerate(read):
+            beside, tokens = text_beside(text, self.recipe, self.counter, room // (len(read) - done))
+            room -= tokens
+            parts += [] if pixels is None else [Part(PartKind.IMAGE, data=pixels)]
+            parts += [Part(PartKind.TEXT, beside)] if beside else []
+        last = pages[-1] + 1 if len(pages) > 1 else None
+        said = "\n\n".join(text for _, text in read if text)
+        return Segment(Modality.PAGE, tuple(parts), Locator(page=pages[0] + 1, page_end=last), said or None)
+
+    def _page(self, document: pdfium.PdfDocument, index: int) -> tuple[Pixels | None, str]:
+        """A page's render, where the model takes one, and its text."""
         try:
-            pixels = None if want is None else _render(page, want)
-            text = _text(page)
-        finally:
-            page.close()
-    except pdfium.PdfiumError as error:
-        raise AssetError(ErrorCode.CORRUPT, f"page {index + 1}: pdfium: {error}") from error
-    parts = [] if pixels is None else [Part(PartKind.IMAGE, data=pixels)]
-    beside = _beside(text, recipe, card, counter, image=pixels is not None)
-    if beside:
-        parts.append(Part(PartKind.TEXT, beside))
-    return Segment(Modality.PAGE, tuple(parts), locator, text or None)
+            page = document[index]
+            try:
+                return None if self._want is None else _render(page, self._want), page_text(page)
+            finally:
+                page.close()
+        except pdfium.PdfiumError as error:
+            raise AssetError(ErrorCode.CORRUPT, f"page {index + 1}: pdfium: {error}") from error
 
 
-def _render(page: pdfium.PdfPage, want: ImageInput) -> npt.NDArray[np.uint8]:
+def _render(page: pdfium.PdfPage, want: ImageInput) -> Pixels:
     """The page over white, drawn straight at the size that the model sees: no resize, no giant bitmap."""
     points = page.get_size()
     if min(points) <= 0:
@@ -131,26 +151,3 @@ def _render(page: pdfium.PdfPage, want: ImageInput) -> npt.NDArray[np.uint8]:
         return np.array(bitmap.to_numpy())
     finally:
         bitmap.close()
-
-
-def _text(page: pdfium.PdfPage) -> str:
-    """The page's text with one space between words and hyphenated words joined."""
-    textpage = page.get_textpage()
-    try:
-        text = textpage.get_text_bounded()
-    finally:
-        textpage.close()
-    return _LINE_END.sub("\n", _HYPHEN.sub("", text[:_MOST_CHARS])).replace("\0", "").strip()
-
-
-def _beside(text: str, recipe: Recipe, card: ModelCard, counter: TextCounter, image: bool) -> str:
-    """What of a page's text the model gets: whole tokens, within the recipe and the model's sequence."""
-    text = text[: recipe.pdf.text_chars].rstrip()
-    budget = card.limits.text_tokens
-    if image:
-        prompt = max(map(len, card.prompts.values()), default=0)
-        rest = max(card.limits.tokens - _OVERHEAD - prompt, budget) - card.token_costs.image
-        budget = min(budget, rest)
-    while text and len(spans := counter.offsets(text)) > budget:
-        text = text[: min(int(spans[max(0, budget)][0]), len(text) - 1)].rstrip()
-    return text

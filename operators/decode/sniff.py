@@ -21,6 +21,14 @@ HEAD_BYTES = 1 << 16
 
 HTML = "text/html"
 DOCUMENT = "application/vnd.embedlake.document+json"
+MARKDOWN = "text/markdown"
+CSV, TSV, JSON_LINES = "text/csv", "text/tab-separated-values", "application/jsonl"
+PARQUET = "application/vnd.apache.parquet"
+ARROW_FILE, ARROW_STREAM = "application/vnd.apache.arrow.file", "application/vnd.apache.arrow.stream"
+RTF = "application/rtf"
+VTT, SUBRIP = "text/vtt", "application/x-subrip"
+MAIL, MBOX = "message/rfc822", "application/mbox"
+NOTEBOOK = "application/x-ipynb+json"
 
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\b\x1b\x1a") | {127})
@@ -67,6 +75,16 @@ _SIGNATURES = tuple(
         (rb"\x47.{187}\x47.{187}\x47|.{4}\x47.{191}\x47.{191}\x47", "video/mp2t", Modality.VIDEO),
         (rb"\x06\x0e\x2b\x34\x02\x05\x01\x01", "application/mxf", Modality.VIDEO),
         (rb".{0,1019}%PDF-\d", "application/pdf", Modality.PAGE),
+        (rb"PAR[1E][\x00-\x1f]", PARQUET, Modality.TEXT),
+        (rb"ARROW1\x00\x00", ARROW_FILE, Modality.TEXT),
+        (rb"\xff\xff\xff\xff.{3}\x00[\x04-\x20]\x00\x00\x00", ARROW_STREAM, Modality.TEXT),
+        (rb"\{\\rtf\d?[\\\s]", RTF, Modality.TEXT),
+        (rb"(?:\xef\xbb\xbf)?WEBVTT[\s]", VTT, Modality.TEXT),
+        (
+            rb"(?:\xef\xbb\xbf)?\s*\d+[ \t]*\r?\n\s*\d+:\d\d:\d\d[,.]\d{1,3}[ \t]+-->",
+            SUBRIP,
+            Modality.TEXT,
+        ),
     )
 )
 
@@ -82,25 +100,59 @@ _UNREADABLE = (
     (b"\x7fELF", "an ELF program"),
     (b"MZ", "a Windows program"),
     (b"SQLite format 3\0", "an SQLite database"),
-    (b"PAR1", "Parquet"),
-    (b"ARROW1", "Arrow IPC"),
+    (b"FEA1", "Feather of the first version; write it as Arrow IPC or Parquet"),
     (b"\x89HDF\r\n", "HDF5"),
     (b"8BPS", "a Photoshop file"),
+    (b"\xff\x0a", "JPEG XL, which no permissively licensed decoder here reads"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL, which no permissively licensed decoder here reads"),
     (b"\0\0\0\0", "zeros"),
 )
 
 _ISO_IMAGES = {b"avif": "avif", b"avis": "avif"} | dict.fromkeys(
-    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "heic"
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"), "heic"
 )
 _ISO_AUDIO = frozenset({b"M4A ", b"M4B ", b"M4P ", b"F4A ", b"F4B "})
 _OGG_AUDIO = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
 _OGG_VIDEO = (b"\x80theora", b"BBCD\0", b"\x01video\0", b"OVP80")
 _ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
-_BY_NAME = {".m4b": "audio/mp4", ".m4a": "audio/mp4", ".md": "text/markdown", ".jsonl": "application/jsonl"}
-_HANDLER = re.compile(rb"hdlr.{8}(vide|soun)", re.DOTALL)
-_MARKUP = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
+_TEXT_BY_NAME = {
+    **dict.fromkeys((".md", ".markdown", ".mdown", ".mkd"), MARKDOWN),
+    **dict.fromkeys((".jsonl", ".ndjson", ".jsonlines"), JSON_LINES),
+    **dict.fromkeys((".tsv", ".tab"), TSV),
+    **dict.fromkeys((".py", ".pyi"), "text/x-python"),
+    **dict.fromkeys((".js", ".mjs", ".cjs", ".jsx"), "text/javascript"),
+    **dict.fromkeys((".ts", ".mts", ".cts"), "text/x-typescript"),
+    **dict.fromkeys((".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".hxx"), "text/x-c++"),
+    **dict.fromkeys((".sh", ".bash"), "application/x-sh"),
+    **dict.fromkeys((".kt", ".kts"), "text/x-kotlin"),
+    ".csv": CSV,
+    ".ipynb": NOTEBOOK,
+    ".tsx": "text/x-tsx",
+    ".c": "text/x-c",
+    ".cs": "text/x-csharp",
+    ".go": "text/x-go",
+    ".java": "text/x-java",
+    ".php": "text/x-php",
+    ".rb": "text/x-ruby",
+    ".rs": "text/x-rust",
+    ".scala": "text/x-scala",
+    ".swift": "text/x-swift",
+}
+CODE = frozenset(
+    mime
+    for mime in _TEXT_BY_NAME.values()
+    if mime.startswith("text/x-") or mime in ("text/javascript", "application/x-sh")
 )
+"""Source code that is cut by its definitions."""
+_HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]{0,63})[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
+_SENDER = frozenset({b"from", b"sender", b"return-path"})
+_OF_MAIL = frozenset({b"received", b"message-id", b"mime-version", b"delivered-to"})
+_HANDLER = re.compile(rb"hdlr.{8}(vide|soun)", re.DOTALL)
+# Atomic: a hostile head of comments would otherwise be tried in every way of joining them.
+_PROLOGUE = rb"(?>\s+|<\?.*?\?>|<!--.*?-->)*+"
+_MARKUP = re.compile(_PROLOGUE + rb"<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+_DOCTYPE = rb"<!DOCTYPE\s+(?:\w+:)?svg\b[^\[>]*(?:\[[^\]]*\]\s*)?>"
+_SVG = re.compile(_PROLOGUE + rb"(?:" + _DOCTYPE + _PROLOGUE + rb")?<(?:\w+:)?svg[\s>/]", re.S)
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _PARTS_LIST = re.compile(r"\s*:\s*\[")
 # The built-in table alone: what the host's /etc/mime.types says must not change what is embedded.
@@ -115,7 +167,7 @@ def sniff(head: bytes, name: str) -> MediaType:
     Raises:
         AssetError: UNSUPPORTED for bytes that nothing here reads; the detail names them.
     """
-    if not head.startswith(_BOMS):
+    if not head.startswith(_BOMS) or head.startswith(codecs.BOM_UTF8):
         media = _container(head, name) or next((m for p, m in _SIGNATURES if p.match(head)), None)
         if media is not None:
             return media
@@ -127,6 +179,16 @@ def sniff(head: bytes, name: str) -> MediaType:
     raise AssetError(
         ErrorCode.UNSUPPORTED, f"{found} (first bytes {head[:8].hex(' ')}): nothing here reads it"
     )
+
+
+def is_drawing(head: bytes) -> bool:
+    """Whether the first bytes are those of an SVG."""
+    return _SVG.match(head.removeprefix(codecs.BOM_UTF8)) is not None
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether the first bytes are those of a HEIF picture other than AVIF."""
+    return head[4:8] == b"ftyp" and _iso(head, "").mime == "image/heic"
 
 
 def _container(head: bytes, name: str) -> MediaType | None:
@@ -178,8 +240,24 @@ def _iso(head: bytes, name: str) -> MediaType:
     return MediaType("video/quicktime" if movie else "video/mp4", Modality.VIDEO)
 
 
+def bare_utf16(head: bytes) -> str | None:
+    """The codec of UTF-16 without a byte order mark, told by the zero bytes of its ASCII; None for other bytes."""
+    sample = head[: len(head) // 2 * 2]
+    pairs = len(sample) // 2
+    high, low = sample[::2].count(0), sample[1::2].count(0)
+    if not pairs or max(high, low) * 10 < pairs or min(high, low) * 50 > pairs:
+        return None
+    codec = "utf-16-be" if high > low else "utf-16-le"
+    try:
+        text = codecs.getincrementaldecoder(codec)().decode(sample)
+    except UnicodeDecodeError:
+        return None
+    odd = sum(not c.isprintable() and not c.isspace() for c in text[:4096])
+    return codec if odd * _SPARSE <= len(text[:4096]) else None
+
+
 def _is_text(head: bytes) -> bool:
-    if head.startswith(_BOMS):
+    if head.startswith(_BOMS) or bare_utf16(head) is not None:
         return True
     # Compressed or random bytes hold one control byte in ten, text of any encoding hardly any.
     return (len(head) - len(head.translate(None, _CONTROLS))) * _SPARSE <= len(head)
@@ -188,16 +266,35 @@ def _is_text(head: bytes) -> bool:
 def _text(head: bytes, name: str) -> MediaType:
     if _MARKUP.match(head.removeprefix(codecs.BOM_UTF8)):
         return MediaType(HTML, Modality.TEXT)
+    if is_drawing(head):
+        return MediaType("image/svg+xml", Modality.IMAGE)
     suffix = _suffix(name)
-    if suffix not in (".jsonl", ".ndjson") and _has_parts(head.decode("utf-8-sig", "replace")):
+    named = _TEXT_BY_NAME.get(suffix)
+    if named != JSON_LINES and _has_parts(head.decode("utf-8-sig", "replace")):
         return MediaType(DOCUMENT, Modality.DOCUMENT)
-    mime = _BY_NAME.get(suffix) or _TYPES.guess_type(f"name{suffix}")[0] or "text/plain"
+    if named is not None:
+        return MediaType(named, Modality.TEXT)
+    if mail := _mail(head, suffix):
+        return MediaType(mail, Modality.TEXT)
+    mime = _TYPES.guess_type(f"name{suffix}")[0] or "text/plain"
     if mime == "application/xhtml+xml":
         mime = HTML
     readable = mime.startswith("text/") or mime.endswith(
         ("json", "jsonl", "xml", "javascript", "x-sh", "x-tex")
     )
     return MediaType(mime if readable else "text/plain", Modality.TEXT)
+
+
+def _mail(head: bytes, suffix: str) -> str | None:
+    """Header fields of mail at the very start; a name of mail makes the commonest ones enough."""
+    many = head.startswith(b"From ")
+    at = head.find(b"\n") + 1 if many else 0
+    seen = set()
+    while field := _HEADER.match(head, at):
+        seen.add(field[1].lower())
+        at = field.end()
+    of_mail = seen & _OF_MAIL or (suffix in (".eml", ".mbox", ".mht", ".mhtml") and seen)
+    return (MBOX if many else MAIL) if seen & _SENDER and of_mail else None
 
 
 def _has_parts(text: str) -> bool:
@@ -231,5 +328,10 @@ def _named(name: str) -> MediaType | None:
     return None if modality is None else MediaType(mime, modality)
 
 
+def path_of(name: str) -> str:
+    """The path of a URI or file name: `#` and `?` end it on the web alone, elsewhere they are characters."""
+    return urlsplit(name).path if name.lower().startswith(("http://", "https://")) else name
+
+
 def _suffix(name: str) -> str:
-    return PurePosixPath(urlsplit(name).path).suffix.lower()
+    return PurePosixPath(path_of(name)).suffix.lower()

@@ -35,7 +35,7 @@ def span_parts(
         raise _too_long(end - start, longest, modality, card)
     decoder = decode_video if video else decode_audio
     cutter = _Cutter(start, end, card)
-    with closing(cast(Any, decoder(file, _without_overlap(recipe), card))) as windows:
+    with closing(cast(Any, decoder(file, _end_to_end(recipe), card))) as windows:
         parts = cutter.cut(windows)
     if not parts:
         detail = f"start_ms {start} is after the end of the {modality}"
@@ -52,9 +52,10 @@ def _too_long(span_ms: int, longest_ms: int, modality: Modality, card: ModelCard
     return AssetError(ErrorCode.LIMIT, detail)
 
 
-def _without_overlap(recipe: Recipe) -> Recipe:
-    audio = recipe.audio.model_copy(update={"overlap_ms": 0})
-    video = recipe.video.model_copy(update={"overlap_ms": 0})
+def _end_to_end(recipe: Recipe) -> Recipe:
+    """The recipe with windows that follow one another without overlap, gap or early end."""
+    audio = recipe.audio.model_copy(update={"overlap_ms": 0, "skip_silence": False})
+    video = recipe.video.model_copy(update={"overlap_ms": 0, "scenes": False})
     return recipe.model_copy(update={"audio": audio, "video": video})
 
 

@@ -1,27 +1,21 @@
-"""Text in any encoding, and HTML, as chunks."""
+"""Text in any encoding, as chunks."""
 
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import charset_normalizer
 
+from operators.decode.asset import Asset
 from operators.decode.chunk import chunk
-from operators.decode.html import html_text
-from operators.decode.sniff import HTML, MediaType
-from operators.model.contract import TextCounter
+from operators.decode.sniff import bare_utf16
 from operators.parts import Locator, Part, PartKind, Segment
-from schemas.card import Modality, ModelCard
+from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode
-from schemas.recipe import Recipe
 
 BLOCK_BYTES = 1 << 20
-HTML_BYTES = 64 << 20
-"""A page is parsed as a whole, at about ten times its size in memory; text has no such limit."""
-
 _SAMPLE_BYTES = 1 << 16
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -33,24 +27,19 @@ _BOMS = (
 _COMMON = ("cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257")
 """In the order of their use on the web, which decides where the letters do not."""
 _AS_LIKELY = 0.1
-_META = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([-\w:.]+)", re.IGNORECASE)
 
 
-def decode_text(
-    file: BinaryIO, recipe: Recipe, card: ModelCard, counter: TextCounter, media: MediaType
-) -> Iterator[Segment]:
+def decode_text(asset: Asset) -> Iterator[Segment]:
     """Chunks of the recipe's tokens within the model's limit; locators count characters of the decoded text.
 
-    Of HTML the text is the extracted one. Plain text is streamed: memory does not grow with the file.
+    It is streamed: memory does not grow with the file.
 
     Raises:
-        AssetError: EMPTY without anything but spaces, CORRUPT where no encoding fits, LIMIT for HTML over
-            `HTML_BYTES`.
+        AssetError: EMPTY without anything but spaces, CORRUPT where no encoding fits.
     """
-    budget = min(recipe.text.chunk_tokens, card.limits.text_tokens)
-    blocks = iter([html_text(_page(file))]) if media.mime == HTML else _blocks(file, encoding(file))
+    blocks = text_blocks(asset.file, encoding(asset.file))
     empty = True
-    for piece in chunk(blocks, counter, budget, recipe.text.overlap_tokens):
+    for piece in chunk(blocks, asset.counter, asset.text_budget, asset.recipe.text.overlap_tokens):
         empty = False
         locator = Locator(char_start=piece.start, char_end=piece.end)
         yield Segment(Modality.TEXT, (Part(PartKind.TEXT, piece.text),), locator, piece.text)
@@ -59,7 +48,7 @@ def decode_text(
 
 
 def encoding(file: BinaryIO) -> str:
-    """The codec of a text file: its byte order mark's, UTF-8 where that fits, else the likeliest one.
+    """The codec of a text file: its byte order mark's, UTF-16 or UTF-8 where they fit, else the likeliest one.
 
     UTF-8 with a few damaged bytes stays UTF-8: they are read as U+FFFD.
 
@@ -67,10 +56,12 @@ def encoding(file: BinaryIO) -> str:
         AssetError: CORRUPT where no encoding fits.
     """
     file.seek(0)
-    head = file.read(4)
+    head = file.read(_SAMPLE_BYTES)
     for mark, name in _BOMS:
         if head.startswith(mark):
             return name
+    if (wide := bare_utf16(head)) is not None:
+        return wide
     sample = _first_beyond_utf8(file)
     if sample is None or _mostly_utf8(sample):
         return "utf-8"
@@ -108,24 +99,15 @@ def _mostly_utf8(sample: bytes) -> bool:
     return sum(c > "\x7f" for c in text) - broken > broken
 
 
-def _blocks(file: BinaryIO, codec: str) -> Iterator[str]:
+def with_mark(codec: str) -> bool:
+    """Whether a file's byte order mark named its codec."""
+    return codec in {name for _, name in _BOMS}
+
+
+def text_blocks(file: BinaryIO, codec: str) -> Iterator[str]:
+    """The text in portions of about a megabyte; damaged characters are U+FFFD."""
     decoder = codecs.getincrementaldecoder(codec)("replace")
     file.seek(0)
     while block := file.read(BLOCK_BYTES):
         yield decoder.decode(block)
     yield decoder.decode(b"", final=True)
-
-
-def _page(file: BinaryIO) -> str:
-    file.seek(0)
-    body = file.read(HTML_BYTES + 1)
-    if len(body) > HTML_BYTES:
-        raise AssetError(ErrorCode.LIMIT, f"HTML of more than {HTML_BYTES} bytes is not parsed")
-    codec = encoding(file)
-    declared = _META.search(body[:4096])
-    if codec not in ("utf-8", *(name for _, name in _BOMS)) and declared:
-        try:
-            return body.decode(declared[1].decode("ascii"), "replace")
-        except LookupError:
-            pass
-    return body.decode(codec, "replace")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -33,13 +35,15 @@ from operators.decode.media import (
     to_us,
 )
 from operators.decode.windows import Pixels, Plan, Shown, decode_frames
-from operators.parts import Segment
+from operators.parts import Part, PartKind, Segment
 from schemas.card import ImageInput, Modality, ModelCard
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import Recipe
 
 _HAS_NONREF = frozenset({"h264", "hevc", "mpeg2video", "mpeg4"})
 _UNSPECIFIED = 2
+_REORDERED = 32
+"""Frames that a decoder may hold back: twice what H.264 and HEVC allow."""
 _WORTH_A_SEEK = 8
 """Frames that a jump must save: it empties the decoder."""
 _LEAD_US = 100_000
@@ -82,6 +86,45 @@ def decode_video(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Se
         check_uncut(file)
 
 
+def frame_at(file: BinaryIO, at_ms: int, recipe: Recipe, card: ModelCard) -> Part:
+    """The first frame at or after a time, else the last one: uint8 `[height, width, 3]` RGB at the card's size.
+
+    No more is decoded than what follows the keyframe before it.
+
+    Raises:
+        AssetError: EMPTY without a picture, and as `decode_video`.
+    """
+    check_input(file, card, Modality.VIDEO)
+    if card.frame is None:
+        raise AssetError(ErrorCode.MODALITY, f"{card.model_id} names no frame size on its card")
+    with opened(file) as container:
+        stream = _picture(container)
+        if stream is None:
+            raise AssetError(ErrorCode.EMPTY, "sound without a picture")
+        _check_pixels(decodable(stream).codec_context, recipe)
+        select(container, stream)
+        stream.codec_context.options = {"max_pixels": str(recipe.video.max_pixels)}
+        target_us, base = start_us(stream) + at_ms * 1000, stream.time_base
+        if at_ms and base is not None:
+            container.seek(int(target_us * base.denominator / (1e6 * base.numerator)), stream=stream)
+        shown = None
+        for packet in packets(container, stream):
+            for shown in stream.decode(packet):
+                if (
+                    shown.pts is None
+                    or shown.time_base is None
+                    or to_us(shown.pts, shown.time_base) >= target_us
+                ):
+                    return _still(shown, stream, card.frame)
+        if shown is None:
+            raise AssetError(ErrorCode.EMPTY, "no frame can be decoded")
+        return _still(shown, stream, card.frame)
+
+
+def _still(frame: VideoFrame, stream: VideoStream, want: ImageInput) -> Part:
+    return Part(PartKind.FRAME, data=_Renderer(stream, want)(frame), at_ms=0)
+
+
 def _picture(container: InputContainer) -> VideoStream | None:
     """The best video stream that is not a cover picture."""
     best = container.streams.best("video")
@@ -99,8 +142,9 @@ def _check_pixels(codec: VideoCodecContext, recipe: Recipe) -> None:
 class _Footage:
     """The frames of a stream on the segment clock, decoding no more than sampling needs.
 
-    Frames that no other refers to are left out where the file has many more than are asked for, and spans
-    are jumped over where the index knows a nearer keyframe before the next slot.
+    Frames that no other refers to and no slot shows are left out, and spans are jumped over where the index knows
+    a nearer keyframe before the next slot: slots show what they would show if all were decoded. With `keyframes`
+    nothing else is decoded, and each keyframe stays on display until the next.
     """
 
     def __init__(
@@ -120,14 +164,20 @@ class _Footage:
         select(self._container, stream)
         codec = stream.codec_context
         codec.options = {"max_pixels": str(self._recipe.video.max_pixels)}
+        codec.skip_frame = "DEFAULT"
         sparse = codec.name in _HAS_NONREF and self._period_us * 4 * self._plan.fps <= 1_000_000
-        codec.skip_frame = "NONREF" if sparse else "DEFAULT"
+        spare = _Spare(self._plan, self._period_us, self._origin_us) if sparse else None
         started = False
         for packet in packets(self._container, stream):
             started = started or packet.is_keyframe
             if not started and packet.size:
                 continue
             self._note_end(packet)
+            if self._recipe.video.keyframes and packet.size and not packet.is_keyframe:
+                # libav's own NONKEY lets every frame of a VP9 pass.
+                continue
+            if spare is not None:
+                codec.skip_frame = "NONREF" if spare(packet) else "DEFAULT"
             for frame in stream.decode(packet):
                 last = self._place(frame)
                 if last is not None:
@@ -153,9 +203,6 @@ class _Footage:
         if start_us <= self._last_us:
             # Clocks that step back go on at the frame rate.
             start_us = self._last_us + self._period_us
-        if not self._jumped and start_us - self._last_us > 500_000 / self._plan.fps:
-            # A gap this wide may be frames that were left out: decode them all from here.
-            self._stream.codec_context.skip_frame = "DEFAULT"
         self._jumped = False
         self._last_us = start_us
         end_us = start_us + self._period_us
@@ -170,14 +217,47 @@ class _Footage:
         if not self._jumps or self._jumped or self._last_us < 0 or packet.pts is None or base is None:
             return
         slot = int(self._last_us * self._plan.fps / 1e6) + 1
-        target = int((self._plan.us(slot) + self._origin_us) / 1e6 / base)
+        target = int((self._plan.us(slot) + self._origin_us) * base.denominator / (1e6 * base.numerator))
         entry = self._stream.index_entries.search_timestamp(target)
         if entry < 0:
             return
         key = self._stream.index_entries[entry].timestamp
-        if (key - packet.pts) * base > _WORTH_A_SEEK * self._period_us / 1e6:
+        ahead_us = (key - packet.pts) * 1e6 * base.numerator / base.denominator
+        if ahead_us > _WORTH_A_SEEK * self._period_us:
             self._container.seek(target, stream=self._stream)
             self._jumped = True
+
+
+class _Spare:
+    """Whether no slot shows a packet's frame: it may be left out if no other frame refers to it.
+
+    A slot shows the first frame within the plan's slack of its start, or the one on display there. Frames whose
+    neighbours are far from them may be on display for longer than they say, and are kept.
+    """
+
+    def __init__(self, plan: Plan, period_us: int, origin_us: int) -> None:
+        self._plan, self._period_us, self._origin_us = plan, period_us, origin_us
+        self._seen: list[int] = []
+
+    def __call__(self, packet: Packet[VideoStream]) -> bool:
+        if packet.pts is None or packet.time_base is None:
+            return False
+        at = to_us(packet.pts, packet.time_base) - self._origin_us
+        before, after = self._neighbours(at)
+        if after - before > 250_000 / self._plan.fps:
+            return False
+        length = max(self._period_us, to_us(packet.duration or 0, packet.time_base))
+        slot = max(0, math.ceil((at - self._plan.slack_us) * self._plan.fps / 1e6))
+        return self._plan.us(slot) > at + length
+
+    def _neighbours(self, at: int) -> tuple[float, float]:
+        """The frames before and after it among those read; a reordered one has both."""
+        place = bisect.bisect_left(self._seen, at)
+        before = self._seen[place - 1] if place else -math.inf
+        after = self._seen[place] if place < len(self._seen) else math.inf
+        self._seen.insert(place, at)
+        del self._seen[:-_REORDERED]
+        return before, after
 
 
 class _Renderer:

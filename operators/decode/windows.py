@@ -1,7 +1,8 @@
 """Frames and sound on one clock, cut into the windows that get one vector each.
 
 Time is divided into slots of 1 / fps seconds; a slot has one frame and the sound of its span, and a window is
-a run of whole slots. One window at most is held in memory.
+a run of whole slots: as long as the recipe and the model allow or, with `scenes`, to where the picture changes.
+One window at most is held in memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.decode.media import check_hours
+from operators.decode.scenes import change, colours
 from operators.parts import Locator, Part, PartKind, Segment
 from schemas.card import ImageInput, Modality, ModelCard
 from schemas.errors import AssetError, ErrorCode
@@ -35,7 +37,10 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How a video is cut: `window` and `overlap` in slots, `rate` in samples a second."""
+    """How a video is cut: `window`, `overlap` and `scene_min` in slots, `rate` in samples a second.
+
+    A scene ends where more than `scene_change` of the colours differ (`operators.decode.scenes`); None: nowhere.
+    """
 
     fps: float
     window: int
@@ -43,6 +48,8 @@ class Plan:
     rate: int
     max_hours: float
     input: ImageInput
+    scene_change: float | None = None
+    scene_min: int = 1
 
     @classmethod
     def of(cls, recipe: Recipe, card: ModelCard, sound: bool) -> Self:
@@ -68,6 +75,8 @@ class Plan:
             rate=card.sample_rate,
             max_hours=video.max_hours,
             input=card.frame,
+            scene_change=video.scene_change if video.scenes else None,
+            scene_min=max(1, round(video.scene_min_ms * video.fps / 1000)),
         )
 
     def us(self, slot: int) -> int:
@@ -160,9 +169,8 @@ def decode_frames(shown: Iterable[Shown], sound: Iterable[Samples], plan: Plan) 
     """
     reel, track = Reel(shown, plan), Track(sound, plan)
     frames, chunks = iter(reel), iter(track)
-    held: deque[tuple[Pixels, Samples | None]] = deque()
+    windows = _Windows(plan)
     pixels: Pixels | None = None
-    first = 0
     for slot in count():
         frame, samples = next(frames, None), next(chunks, None)
         if frame is None and samples is None:
@@ -170,16 +178,54 @@ def decode_frames(shown: Iterable[Shown], sound: Iterable[Samples], plan: Plan) 
         pixels = pixels if frame is None else frame
         if pixels is None:
             raise AssetError(ErrorCode.EMPTY, "the video stream has no frames")
-        if len(held) == plan.window:
-            yield _segment(held, first, plan, plan.ms(slot))
-            first += plan.window - plan.overlap
-            for _ in range(plan.window - plan.overlap):
-                held.popleft()
-        held.append((pixels, samples))
+        yield from windows.add(slot, pixels, samples)
     if pixels is None:
         raise AssetError(ErrorCode.EMPTY, "the video stream has no frames")
-    end_ms = round(max(reel.end_us, track.end_us) / 1000)
-    yield _segment(held, first, plan, min(end_ms, plan.ms(first + len(held))))
+    yield windows.last(round(max(reel.end_us, track.end_us) / 1000))
+
+
+class _Windows:
+    """Slots until they make a window."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._held: deque[tuple[Pixels, Samples | None]] = deque()
+        self._first = self._scene = 0
+        self._colours: npt.NDArray[np.float32] | None = None
+
+    def add(self, slot: int, pixels: Pixels, samples: Samples | None) -> Iterator[Segment]:
+        """Take a slot; the window before it, if it is complete."""
+        plan = self._plan
+        if self._new_scene(pixels) and slot - self._scene >= plan.scene_min:
+            yield self._window(slot)
+            self._keep(slot, 0)
+            self._scene = slot
+        elif len(self._held) == plan.window:
+            yield self._window(slot)
+            self._keep(slot, plan.overlap)
+        self._held.append((pixels, samples))
+
+    def last(self, end_ms: int) -> Segment:
+        """What is left when the video ends."""
+        return _segment(self._held, self._first, self._plan, min(end_ms, self._plan.ms(self._end)))
+
+    @property
+    def _end(self) -> int:
+        return self._first + len(self._held)
+
+    def _window(self, slot: int) -> Segment:
+        return _segment(self._held, self._first, self._plan, self._plan.ms(slot))
+
+    def _keep(self, slot: int, overlap: int) -> None:
+        while len(self._held) > overlap:
+            self._held.popleft()
+        self._first = slot - overlap
+
+    def _new_scene(self, pixels: Pixels) -> bool:
+        if self._plan.scene_change is None:
+            return False
+        before, self._colours = self._colours, colours(pixels)
+        return before is not None and change(before, self._colours) > self._plan.scene_change
 
 
 def _segment(held: Iterable[tuple[Pixels, Samples | None]], first: int, plan: Plan, end_ms: int) -> Segment:

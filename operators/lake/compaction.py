@@ -7,12 +7,14 @@ import lance.commit
 from lance.indices import IndexConfig
 from lance.optimize import Compaction, CompactionOptions
 
+from operators.lake.indices import WORDS_MIB
 from operators.lake.tables import Table, conflict
 
 _TARGET_BYTES = 512 << 20
 _LEAST_ROWS = 1 << 10
 _MOST_ROWS = 1 << 20
 _VECTOR_INDEX = "IVF"
+_WORDS_INDEX = "Inverted"
 
 
 def compact(table: Table, base: int) -> int:
@@ -34,7 +36,7 @@ def compact(table: Table, base: int) -> int:
         head.optimize.optimize_indices()
         head = table.open()
     _rewrite(table, head, options)
-    return _alone(table, started)
+    return alone(table, started)
 
 
 def rewrite(table: Table, head: lance.LanceDataset, fragments: set[int]) -> int:
@@ -51,7 +53,7 @@ def rewrite(table: Table, head: lance.LanceDataset, fragments: set[int]) -> int:
     }
     _rewrite(table, head, options)
     rebuild_indices(table)
-    return _alone(table, int(head.version))
+    return alone(table, int(head.version))
 
 
 def rebuild_indices(table: Table) -> None:
@@ -62,6 +64,8 @@ def rebuild_indices(table: Table) -> None:
             head.optimize.optimize_indices(index_names=[index.name], retrain=True)
             continue
         parameters = {name: value for name, value in index.details.items() if value is not None}
+        if index.index_type == _WORDS_INDEX:
+            parameters["memory_limit"] = WORDS_MIB
         kind = IndexConfig(index_type=index.index_type.lower(), parameters=parameters)
         head.create_scalar_index(index.field_names[0], kind, name=index.name, replace=True)
 
@@ -88,7 +92,7 @@ def _indexed(dataset: lance.LanceDataset) -> bool:
     return all(index.num_rows_indexed >= rows for index in dataset.describe_indices())
 
 
-def _alone(table: Table, base: int) -> int:
+def alone(table: Table, base: int) -> int:
     """The newest version, if no run has committed since `base`: Lance rebases a compaction onto it, unasked."""
     version = int(table.open().version)
     if table.runs_between(base, version):

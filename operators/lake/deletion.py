@@ -35,9 +35,12 @@ def delete_assets(table: lance.LanceDataset, uris: Uris) -> Deletion:
 
     Only the uri column is read, in one stream; what is held is the URIs and 8 bytes for each row that goes.
     """
-    if not len(uris):
-        return Deletion([], [])
-    addresses = np.sort(row_addresses(table, uris))
+    return delete_rows(table, row_addresses(table, uris)) if len(uris) else Deletion([], [])
+
+
+def delete_rows(table: lance.LanceDataset, addresses: npt.NDArray[np.uint64]) -> Deletion:
+    """Stage the deletion of rows by their addresses [rows], in any order."""
+    addresses = np.sort(addresses)
     ids, starts = np.unique(addresses >> _OFFSET_BITS, return_index=True)
     offsets = np.split(addresses & _OFFSET_MASK, starts[1:])
     fragments = {f.fragment_id: f for f in table.get_fragments()}

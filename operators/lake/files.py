@@ -12,6 +12,7 @@ from operators.lake.layout import Layout
 from operators.storage import Storage, join, scheme
 
 _TABLE = ".lance"
+_MANIFEST = ".manifest"
 _SPILL = ".tmp-"
 _BATCH = 1000
 
@@ -44,6 +45,19 @@ def delete(storage: Storage, uris: Iterable[str]) -> None:
         _delete(storage, names[start : start + _BATCH])
 
 
+def remove_table(storage: Storage, uri: str) -> list[File]:
+    """Delete every file of a table, its manifests first: a cut removal leaves no table that can be opened."""
+    files = find(storage, uri)
+    manifests = [file for file in files if file.uri.startswith(f"{uri}/_versions/")]
+    delete(storage, (file.uri for file in manifests))
+    delete(storage, (file.uri for file in files if file not in manifests))
+    if scheme(uri) != "s3":
+        fs, path = storage.filesystem(uri)
+        with suppress(FileNotFoundError):
+            fs.rm(path, recursive=True)
+    return files
+
+
 def spilled(storage: Storage, layout: Layout, corpus: str) -> list[File]:
     """What writers that were killed in the middle of a small file have left beside it, on a local disk."""
     files = find(storage, layout.corpus(corpus))
@@ -52,6 +66,20 @@ def spilled(storage: Storage, layout: Layout, corpus: str) -> list[File]:
 
 def table_uris(layout: Layout, corpus: str, storage: Storage) -> list[str]:
     """Every Lance table of a corpus, whatever it is for: `<corpus>/X.lance` and `<corpus>/FOLDER/X.lance`."""
+    return [uri for uri in _named(layout, corpus, storage) if _opens(uri, storage)]
+
+
+def remove_cut_tables(layout: Layout, corpus: str, storage: Storage) -> list[File]:
+    """Finish removals that were cut short: delete the files of tables that have no manifest any more."""
+    cut = [uri for uri in _named(layout, corpus, storage) if not _opens(uri, storage)]
+    return [file for uri in cut for file in remove_table(storage, uri)]
+
+
+def _opens(uri: str, storage: Storage) -> bool:
+    return any(name.endswith(_MANIFEST) for name in storage.names(join(uri, "_versions")))
+
+
+def _named(layout: Layout, corpus: str, storage: Storage) -> list[str]:
     root, found = layout.corpus(corpus), []
     for name in storage.names(root):
         if name.endswith(_TABLE):

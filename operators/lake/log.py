@@ -23,14 +23,19 @@ class CatalogLog:
     layout: Layout
     storage: Storage
 
-    def read(self) -> Catalog:
-        """The newest entry, or an empty catalog for a lake that is not there yet.
+    def read(self, number: int | None = None) -> Catalog:
+        """The newest entry, or an empty catalog for a lake that is not there yet; or the entry of a number.
 
         Raises:
-            LakeError: storage refuses, or an entry is not a catalog of this format.
+            LakeError: storage refuses, an entry is not a catalog of this format, or has been collected.
         """
         with explained(self.layout.lake, LakeError):
             numbers = self.numbers()
+            if number is not None and number not in numbers:
+                there = f"{numbers[0]} to {numbers[-1]}" if numbers else "none"
+                raise LakeError(f"{self.layout.lake} has no catalog entry {number}; there are: {there}")
+            if number is not None:
+                return self._parse(self.uri(number))
             return self._parse(self.uri(numbers[-1])) if numbers else Catalog()
 
     def uri(self, number: int) -> str:
@@ -55,13 +60,13 @@ class CatalogLog:
     def append(self, base: Catalog, change: Change) -> Catalog:
         """Append a change to the state that it was made for.
 
-        When only other corpora have moved since `base`, the change is made on the newest entry instead. A put
+        When what the change is about has not moved since `base`, it is made on the newest entry instead. A put
         whose answer was lost is recognised by reading the entry back.
 
         Raises:
-            ConflictError: another writer changed the same corpus first.
+            ConflictError: another writer changed the same thing first.
         """
-        known = base.corpora.get(change.corpus)
+        known = change.basis(base.corpora.get(change.corpus))
         for _ in range(_ATTEMPTS):
             entry = base.apply(change)
             uri = self.uri(entry.number)
@@ -71,7 +76,7 @@ class CatalogLog:
             if (free and self.storage.put_if_absent(uri, body)) or self._holds(uri, body):
                 return entry
             base = self.read()
-            if base.corpora.get(change.corpus) != known:
+            if change.basis(base.corpora.get(change.corpus)) != known:
                 break
         raise ConflictError(
             f"another run published to corpus '{change.corpus}' of {self.layout.lake} first; "

@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from operators.storage import Storage, join
-from schemas.tables import PREPARED
+from schemas.tables import KEPT, PREPARED
 
 FRAGMENTS_KEY = b"embedlake.fragments"
-RECEIPT = pa.schema([f for f in PREPARED if f.name not in ("parts", "text")])
+KEPT_KEY = b"embedlake.kept"
+_NOT_IN_RECEIPT = ("parts", "text", *(field.name for field in KEPT))
+RECEIPT = pa.schema([f for f in PREPARED if f.name not in _NOT_IN_RECEIPT])
 """A receipt's columns: every segment that was staged (or failed in the model), and asset outcomes."""
 _READERS = 16
 _NAMING = ["uri", "error_detail"]
@@ -25,11 +27,15 @@ _NAMING = ["uri", "error_detail"]
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One batch that was staged: its rows without media and vectors, and its fragments' metadata as JSON."""
+    """One batch that was staged: its rows without media and vectors, and its fragments' metadata as JSON.
+
+    `fragments` are of the space, `kept` of the corpus' prepared media.
+    """
 
     name: str
     rows: pa.Table
     fragments: list[str]
+    kept: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +62,25 @@ class Receipts:
                 state.update(f"{value}\n".encode())
         return state.hexdigest()[:32]
 
-    def write(self, rows: pa.Table, fragments: Sequence[str]) -> str:
+    def write(self, rows: pa.Table, fragments: Sequence[str], kept: Sequence[str] = ()) -> str:
         """Persist a receipt; its name is returned."""
+        named = {FRAGMENTS_KEY: fragments, KEPT_KEY: kept}
         table = rows.select(RECEIPT.names).cast(RECEIPT)
-        table = table.replace_schema_metadata({FRAGMENTS_KEY: json.dumps(list(fragments)).encode()})
+        table = table.replace_schema_metadata({k: json.dumps(list(v)).encode() for k, v in named.items()})
         out = io.BytesIO()
         pq.write_table(table, out, compression="zstd")
         name = f"{self.key(rows)}.parquet"
         self.storage.put(join(self.uri, name), out.getvalue())
         return name
+
+    def holds(self, rows: pa.Table) -> str | None:
+        """The name of the receipt that says these very rows were staged, if there is one."""
+        name = f"{self.key(rows)}.parquet"
+        try:
+            earlier = self._read(name).rows
+        except FileNotFoundError:
+            return None
+        return name if earlier.equals(rows.select(RECEIPT.names).cast(RECEIPT)) else None
 
     def names(self) -> list[str]:
         """The names of the run's receipts."""
@@ -84,14 +100,16 @@ class Receipts:
 
     def _read(self, name: str) -> Receipt:
         table = pq.read_table(io.BytesIO(self.storage.read(join(self.uri, name))))
-        return Receipt(name, table.replace_schema_metadata(None), _fragments(table.schema))
+        staged = (_fragments(table.schema, key) for key in (FRAGMENTS_KEY, KEPT_KEY))
+        return Receipt(name, table.replace_schema_metadata(None), *staged)
 
     def _staged(self, name: str) -> Staged:
         table = pq.read_table(io.BytesIO(self.storage.read(join(self.uri, name))), columns=_NAMING)
-        files = [file["path"] for text in _fragments(table.schema) for file in json.loads(text)["files"]]
+        staged = (text for key in (FRAGMENTS_KEY, KEPT_KEY) for text in _fragments(table.schema, key))
+        files = [file["path"] for text in staged for file in json.loads(text)["files"]]
         return Staged(join(self.uri, name), files, pl.DataFrame(pl.from_arrow(table)).unique())
 
 
-def _fragments(schema: pa.Schema) -> list[str]:
-    fragments: list[str] = json.loads((schema.metadata or {})[FRAGMENTS_KEY])
+def _fragments(schema: pa.Schema, key: bytes) -> list[str]:
+    fragments: list[str] = json.loads((schema.metadata or {})[key])
     return fragments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import lance
@@ -11,6 +12,7 @@ import lance.commit
 import polars as pl
 import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from operators.lake.deletion import Deletion, Uris, delete_assets
 from operators.storage import Storage
@@ -36,7 +38,7 @@ class Table:
             LakeError: there is no such table or version.
         """
         try:
-            return lance.dataset(self.uri, version=version, storage_options=self.options)
+            return _again(lance.dataset, self.uri, version=version, storage_options=self.options)
         except (ValueError, OSError) as error:
             raise LakeError(f"cannot open table {self.uri}: {' '.join(str(error).split())[:200]}") from error
 
@@ -69,6 +71,13 @@ class Table:
         """
         written = write_fragments(rows, self.uri, mode="append", storage_options=self.options)
         return [json.dumps(fragment.to_json()) for fragment in written]
+
+    def overwrite(self, rows: pa.RecordBatchReader) -> int:
+        """The next version, which holds `rows` alone, with their schema and its metadata."""
+        written = lance.write_dataset(
+            rows, self.uri, mode="overwrite", enable_stable_row_ids=True, storage_options=self.options
+        )
+        return int(written.version)
 
     def staged_rows(self, fragment: str) -> pa.Table:
         """The rows of a staged, uncommitted fragment."""
@@ -165,13 +174,28 @@ class Table:
     def tag_live(self, version: int) -> None:
         """Move the tag that direct readers open; it also keeps clean-up away from the version."""
         tags = self.open().tags
-        known = tags.list()
+        known = _again(tags.list)
         if LIVE_TAG in known and known[LIVE_TAG]["version"] == version:
             return
-        if LIVE_TAG in known:
-            tags.update(LIVE_TAG, version)
-        else:
-            tags.create(LIVE_TAG, version)
+        if LIVE_TAG not in known:
+            # Storage that failed after it had written lets Lance's own retry meet the tag.
+            with suppress(ValueError):
+                tags.create(LIVE_TAG, version)
+                return
+        tags.update(LIVE_TAG, version)
+
+
+def _cut_off(error: BaseException) -> bool:
+    return isinstance(error, OSError) and "body error" in str(error)
+
+
+_again = Retrying(
+    retry=retry_if_exception(_cut_off),
+    stop=stop_after_attempt(5),
+    wait=wait_random_exponential(multiplier=0.2, max=5),
+    reraise=True,
+)
+"""Calls what only reads, until its answer is whole: Lance tries requests again, and not answers that break off."""
 
 
 def _properties(head: lance.LanceDataset, version: int) -> dict[str, str]:

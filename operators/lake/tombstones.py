@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from operators.storage import Storage
+from schemas.tables import MEMBER_MARK
 
 _SALT_KEY = b"embedlake.salt"
 _SALT_BYTES = 16
@@ -52,10 +53,20 @@ class Tombstones:
         return Tombstones(self.salt, self.hashes - {self._hash(uri) for uri in uris})
 
     def mask(self, uris: pl.Series) -> pl.Series:
-        """Whether each of `uris` [n] was forgotten, as booleans [n]."""
+        """Whether each of `uris` [n], or an archive around it, was forgotten, as booleans [n]."""
         if not self.hashes:
             return pl.repeat(False, len(uris), dtype=pl.Boolean, eager=True)
-        return pl.Series([self._hash(uri) in self.hashes for uri in uris], dtype=pl.Boolean)
+        return pl.Series([self.holds(uri) for uri in uris], dtype=pl.Boolean)
+
+    def holds(self, uri: str) -> bool:
+        """Whether an asset, or an archive around it, was forgotten."""
+        return bool(self.hashes) and any(self._hash(n) in self.hashes for n in (uri, *containers(uri)))
 
     def _hash(self, uri: str) -> bytes:
         return hashlib.sha256(self.salt + uri.encode()).digest()
+
+
+def containers(uri: str) -> list[str]:
+    """The archives that a member lies in, outermost first; none of what is no member."""
+    names = uri.split(MEMBER_MARK)
+    return [MEMBER_MARK.join(names[:depth]) for depth in range(1, len(names))]

@@ -18,12 +18,21 @@ Inputs = Sequence[tuple[Part, ...]]
 class TextCounter(Protocol):
     """Counts tokens and maps them to characters: what chunking needs of a tokenizer."""
 
+    @property
+    def splits_at_spaces(self) -> bool:
+        """Whether what lies between two spaces, tabs or line ends has the same tokens whatever is around them."""
+        ...
+
     def offsets(self, text: str) -> npt.NDArray[np.int64]:
         """Character spans of the text's tokens, special ones left out.
 
         Returns:
             int64 `[tokens, 2]`: start and end of each token, in characters.
         """
+        ...
+
+    def count(self, text: str) -> int:
+        """How many tokens a text has, special ones left out: quicker than `offsets`."""
         ...
 
 

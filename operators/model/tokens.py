@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,7 @@ class FastTokenizer:
         first, last = (int(text[0]), int(text[-1]) + 1) if len(text) else (len(mask), len(mask))
         self.prefix = np.asarray(probe.ids[:first], np.int32)
         self.suffix = np.asarray(probe.ids[last:], np.int32)
+        self.splits_at_spaces = _splits_at_spaces(json.loads(tokenizer.to_str()))
 
     @classmethod
     def from_folder(cls, folder: Path, markers: Iterable[int] = ()) -> Self:
@@ -66,9 +69,24 @@ class FastTokenizer:
     def offsets(self, text: str) -> npt.NDArray[np.int64]:
         """Character spans of the text's tokens, special ones left out: int64 `[tokens, 2]`."""
         spans = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        return np.asarray(spans, np.int64).reshape(-1, 2)
+        # Three times as quick as an array of tuples.
+        return np.fromiter(chain.from_iterable(spans), np.int64, 2 * len(spans)).reshape(-1, 2)
+
+    def count(self, text: str) -> int:
+        """How many tokens the text has, special ones left out."""
+        return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
     def token_id(self, token: str) -> int | None:
         """The id of one of the model's own tokens, None when it has no such token."""
         found: int | None = self._tokenizer.token_to_id(token)
         return found
+
+
+def _splits_at_spaces(saved: dict[str, Any]) -> bool:
+    """Whether a saved tokenizer is of a kind that never looks beyond a space."""
+    normalizer, splitter = (saved.get(part) or {"type": None} for part in ("normalizer", "pre_tokenizer"))
+    return normalizer["type"] in (None, "BertNormalizer", "Lowercase") and splitter["type"] in (
+        "BertPreTokenizer",
+        "Whitespace",
+        "WhitespaceSplit",
+    )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, cast
 
 from operators.faults import Fault, Read, StorageFault, final
 from operators.sources.manifest import is_manifest
+from operators.sources.spool import Fetched, spooled, too_large
 from operators.storage import Storage, explain, is_within, parent, resolve, scheme
 from schemas.errors import AssetError, ErrorCode, SourceError, Stage, UsageError
 
 SMALL_BYTES = 4 << 20
 GROUP_BYTES = 32 << 20
-SPOOL_BYTES = 64 << 20
 _AGAIN = "; the next run tries it again"
 _CODES = {
     Fault.TRANSIENT: (ErrorCode.STORAGE, _AGAIN),
@@ -42,15 +40,6 @@ class Wanted:
     def pinned(self) -> str | None:
         """The etag that storage must have now. One that a manifest gives may be any mark of its author's."""
         return None if is_manifest(self.source) else self.etag
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """An asset's bytes, seekable, and the sha256 of them."""
-
-    file: BinaryIO
-    content_hash: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,27 +132,14 @@ class Fetcher:
             detail = f"{asset.uri} is outside the allowed roots of {asset.source}; allow it with --allow ROOT"
             raise AssetError(ErrorCode.SOURCE_NOT_ALLOWED, detail, Stage.FETCH)
         if (asset.size or 0) > self.max_bytes:
-            raise self._too_large(f"{asset.size} bytes")
-        spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115 (the asset closes it)
-        state, size = hashlib.sha256(), 0
+            raise too_large(f"{asset.size} bytes", self.max_bytes)
         try:
-            for block in self.storage.blocks(Read(asset.uri, asset.pinned, asset.size)):
-                size += len(block)
-                if size > self.max_bytes:
-                    raise self._too_large(f"more than {self.max_bytes} bytes")
-                state.update(block)
-                spool.write(block)
+            return spooled(self.storage.blocks(Read(asset.uri, asset.pinned, asset.size)), self.max_bytes)
         except OSError as error:
             raise self._failed(final(error, asset.uri)) from error
-        spool.seek(0)
-        return Fetched(spool, state.hexdigest(), size)
 
     def _failed(self, fault: StorageFault) -> AssetError:
         if fault.fault is Fault.CREDENTIALS and self.storage.refuses_credentials(fault.uri):
             raise explain(fault, fault.uri, SourceError) from fault
         code, way_out = _CODES[fault.fault]
         return AssetError(code, f"{fault}{way_out}", Stage.FETCH)
-
-    def _too_large(self, size: str) -> AssetError:
-        detail = f"{size}, the recipe's max_asset_bytes is {self.max_bytes}"
-        return AssetError(ErrorCode.TOO_LARGE, detail, Stage.FETCH)

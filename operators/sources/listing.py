@@ -54,17 +54,26 @@ def list_source(
         UsageError: its URI is empty, of an unknown scheme, or names a host.
     """
     uri = normalize(source)
-    allowed = tuple(normalize(root) for root in allow)
     with explained(uri, SourceError):
         below = _below(uri, storage, lake, folder=source.endswith("/"))
-        return Listed(uri, below, (uri, *allowed)) if below is not None else _one(uri, storage, allowed)
+        if below is not None:
+            return Listed(uri, below, roots_of(uri, allow, folder=True))
+        return _one(uri, storage, roots_of(uri, allow, folder=False))
 
 
-def _one(uri: str, storage: Storage, allowed: tuple[str, ...]) -> Listed:
+def roots_of(uri: str, allow: tuple[str, ...], *, folder: bool) -> tuple[str, ...]:
+    """What a source may read: see `list_source`."""
+    allowed = tuple(normalize(root) for root in allow)
+    if folder:
+        return (uri, *allowed)
     if is_manifest(uri):
-        roots = (parent(uri), *allowed)
+        return (parent(uri), *allowed)
+    return (uri, parent(uri), *allowed) if uri.lower().endswith(".json") else (uri, *allowed)
+
+
+def _one(uri: str, storage: Storage, roots: tuple[str, ...]) -> Listed:
+    if is_manifest(uri):
         return Listed(uri, read_manifest(uri, storage, roots), roots)
-    roots = (uri, parent(uri), *allowed) if uri.lower().endswith(".json") else (uri, *allowed)
     (found,) = storage.stat_many([uri])
     if isinstance(found, StorageFault):
         raise found

@@ -53,7 +53,9 @@ def soup_bar(folder: Path) -> tuple[Bar, ...]:
     ingredients = [means[name] for name in record.soup if name in means]
     if "soup" not in means or not ingredients:
         return ()
-    return (_bar("soup: mean validation score over its best checkpoint", means["soup"] / max(ingredients), 1.0),)
+    return (
+        _bar("soup: mean validation score over its best checkpoint", means["soup"] / max(ingredients), 1.0),
+    )
 
 
 def _against(report: Evaluation, task: str, other: str, measure: Measure, least: float) -> list[Bar]:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from ir_measures import RR, R, nDCG
 
+from pipelines.vectors import unit
+
 Vectors = npt.NDArray[np.float32]
 
 Measure = Literal["R@1", "R@10", "nDCG@10", "MRR@10"]
@@ -60,13 +62,24 @@ def per_query(
     queries: Vectors, gallery: Vectors, relevant: Sequence[set[int]]
 ) -> dict[Measure, npt.NDArray[np.float64]]:
     """Each measure for each query, in the queries' order: float64 `[queries]`."""
-    similarity = _unit(queries) @ _unit(gallery).T
+    return ranked(cosines(queries, gallery), relevant)
+
+
+def cosines(queries: Vectors, gallery: Vectors) -> Vectors:
+    """Of vectors of any length: float32 `[queries, gallery]`."""
+    return np.asarray(unit(queries) @ unit(gallery).T, np.float32)
+
+
+def ranked(
+    similarity: npt.NDArray[np.floating[Any]], relevant: Sequence[set[int]]
+) -> dict[Measure, npt.NDArray[np.float64]]:
+    """As `per_query`, of scores `[queries, gallery]`; equal ones are ranked in the gallery's order."""
     depth = min(_DEPTH, similarity.shape[1])
     top = np.argsort(-similarity, axis=1, kind="stable")[:, :depth]
     run = {str(q): {str(d): float(similarity[q, d]) for d in row} for q, row in enumerate(top)}
     qrels = {str(q): {str(d): 1 for d in rows} for q, rows in enumerate(relevant)}
     names = {str(measure): name for name, measure in MEASURES.items()}
-    values = {name: np.zeros(len(queries)) for name in MEASURES}
+    values = {name: np.zeros(len(similarity)) for name in MEASURES}
     for metric in ir_measures.iter_calc(list(MEASURES.values()), qrels, run):
         values[names[str(metric.measure)]][int(metric.query_id)] = metric.value
     return values
@@ -78,8 +91,3 @@ def interval(values: npt.NDArray[np.float64], seed: int = 0) -> Score:
     picks = rng.integers(0, len(values), (_RESAMPLES, len(values)))
     low, high = np.percentile(values[picks].mean(1), [2.5, 97.5])
     return Score(float(values.mean()), float(low), float(high))
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)

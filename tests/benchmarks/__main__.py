@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from operators.model.registry import DEFAULT_MODEL, resolve
-from pipelines.engine import cluster, cores
+from pipelines.engine.cluster import cluster, cores
 from tests.benchmarks.corpus import make_corpus
 from tests.benchmarks.ways import Timing, Work, bound, pipeline, plain_loop, stage_by_stage
 

@@ -21,8 +21,6 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from operators.lake.layout import Layout
-from operators.lake.tables import Table as LakeTable
 from operators.sources.listing import Listed
 from operators.storage import Storage
 from pipelines import embed
@@ -117,8 +115,8 @@ def make_lake(lake: str, objects: int) -> None:
     """A lake whose assets are all known and embedded; the space has no rows, which planning does not read."""
     storage, one = Storage(), job(lake)
     ledger = Ledger.begin(lake, "c", one.space, [], storage)
-    table = LakeTable(Layout(lake).assets("c"), storage)
-    version = table.commit("r1", ledger.entry.assets_version, table.stage(known(listing(objects))), [])
+    table = ledger.assets_table
+    version = table.commit("r1", ledger.state.assets_version, table.stage(known(listing(objects))), [])
     change = Published(
         corpus="c",
         space=one.space.id,

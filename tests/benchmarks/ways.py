@@ -112,7 +112,7 @@ def stage_by_stage(work: Work, lake: Path) -> Timing:
     tables = timed("read", lambda: [table for shard in pieces for table in read(shard)])
     done = timed("embed", lambda: [embed(table) for table in tables])
     timed("stage", lambda: stage(pa.concat_tables(done)))
-    result = timed("reconcile", lambda: Attempts(receipts.read_all()).reconcile(listing, ledger.space_table))
+    result = timed("reconcile", lambda: Attempts(receipts.read_all(), listing).reconcile(ledger.space_table))
     timed("publish", lambda: ledger.announce(ledger.commit("bench", result.assets, result.fragments, [])))
     return Timing(sum(map(count, tables)), sum(parts.values()), parts)
 

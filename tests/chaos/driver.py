@@ -1,4 +1,4 @@
-"""A run in a process of its own: `python -m tests.chaos.driver SOURCE LAKE LEDGER [FAILPOINT]`."""
+"""A run in a process of its own: `python -m tests.chaos.driver SOURCE LAKE LEDGER [FAILPOINT] [backfill]`."""
 
 from __future__ import annotations
 
@@ -6,27 +6,37 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from pipelines.backfill import BackfillJob
 from pipelines.embed import EmbedJob
 from schemas.config import Policy, RunConfig
+from schemas.corpus import Backfill
 from schemas.errors import EmbedlakeError
 from tests.models.counting import CountingSpec
 
 BLOCK_ROWS = 16
+BATCH_ASSETS = 60
 CONFIG = RunConfig(actors=1, block_rows=BLOCK_ROWS, shard_assets=8)
 SECONDS_PER_INPUT = 0.02
 
 
-def job(source: str, lake: str, ledger: str) -> EmbedJob:
+def job(source: str, lake: str, ledger: str, salt: str = "a") -> EmbedJob:
     return EmbedJob(
         sources=(source,),
         lake=lake,
-        spec=CountingSpec(ledger=ledger, seconds=SECONDS_PER_INPUT),
+        spec=CountingSpec(salt=salt, ledger=ledger, seconds=SECONDS_PER_INPUT),
         corpus="c",
         config=CONFIG,
         policy=Policy(coverage_floor=0.9),
+        keep_prepared=True,
     )
+
+
+def backfill(source: str, lake: str, ledger: str) -> BackfillJob:
+    beside = replace(job(source, lake, ledger, "b"), sources=())
+    return BackfillJob(job=beside, backfill=Backfill(model="b"), batch_assets=BATCH_ASSETS)
 
 
 def _die(*_: Any, **__: Any) -> Any:
@@ -57,6 +67,8 @@ def arm(failpoint: str) -> None:
         Table.landed = _second(Table.landed)  # type: ignore[method-assign]
     elif failpoint == "after the assets' version":
         Ledger.commit = _then_die(Ledger.commit)  # type: ignore[method-assign]
+    elif failpoint == "after the prepared media's version":
+        Ledger._commit_media = _then_die(Ledger._commit_media)  # type: ignore[method-assign]
     elif failpoint == "before the catalog moves":
         Ledger.announce = _die  # type: ignore[method-assign]
     elif failpoint == "while the catalog moves":
@@ -108,6 +120,7 @@ FAILPOINTS = (
     "while the space's version is written",
     "after the space's version",
     "after the assets' version",
+    "after the prepared media's version",
     "before the catalog moves",
     "while the catalog moves",
     "before the tag moves",
@@ -116,8 +129,9 @@ FAILPOINTS = (
 
 if __name__ == "__main__":
     arm(sys.argv[4] if len(sys.argv) > 4 else "")
+    work = backfill if sys.argv[5:] == ["backfill"] else job
     try:
-        print(job(*sys.argv[1:4]).run().model_dump_json())
+        print(work(*sys.argv[1:4]).run().model_dump_json())
     except EmbedlakeError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

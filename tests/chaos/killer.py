@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ REPO = Path(__file__).resolve().parents[2]
 PATIENCE_S = 300
 Victim = Literal["driver", "actor", "task", "raylet"]
 VICTIMS: tuple[Victim, ...] = ("driver", "actor", "task", "raylet")
-_TITLES = {"actor": "_Embed", "task": "_Read", "raylet": "raylet"}
+_TITLES = {"actor": "(Embed)", "task": "(Read)", "raylet": "raylet"}
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,16 @@ class Run:
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(cls, source: Path, lake: Path, ledger: Path, failpoint: str = "") -> Run:
-        command = [sys.executable, "-m", "tests.chaos.driver", str(source), str(lake), str(ledger), failpoint]
+    def start(
+        cls,
+        source: Path,
+        lake: Path,
+        ledger: Path,
+        failpoint: str = "",
+        work: Literal["embed", "backfill"] = "embed",
+    ) -> Run:
+        places = (str(source), str(lake), str(ledger))
+        command = [sys.executable, "-m", "tests.chaos.driver", *places, failpoint, work]
         environment = {**os.environ, "RAY_worker_niceness": "0"}
         process = subprocess.Popen(
             command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -55,15 +64,17 @@ class Run:
         return False
 
     def wait(self) -> int:
-        """The exit status; what is left of the run's Ray is ended."""
+        """The exit status; what is left of the run's Ray is ended. A run that succeeds says its JSON and no more."""
         below = self.tree()
         try:
-            self.process.communicate(timeout=PATIENCE_S)
+            out, _ = self.process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
         finally:
             end(below + self.tree())
+        if self.process.returncode == 0:
+            json.loads(out)
         return self.process.returncode
 
 

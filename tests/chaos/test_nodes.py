@@ -32,6 +32,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[object, object]
     cluster.shutdown()
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_in_the_middle_costs_nothing(
     tmp_path: Path, two_nodes: tuple[object, object]
 ) -> None:

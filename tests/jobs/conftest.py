@@ -13,6 +13,8 @@ import pytest
 
 from jobs.__main__ import main
 from operators.model.registry import FAMILIES
+from schemas.errors import ExitCode
+from tests.lakes import SPEC
 
 
 @dataclass
@@ -48,8 +50,39 @@ def embedlake(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 @pytest.fixture
 def hashed_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The folder of a model without weights."""
-    monkeypatch.setitem(FAMILIES, "hashed", "tests.models.hashed:HashSpec")
-    folder = tmp_path / "hashed-model"
+    return _model(tmp_path / "hashed-model", monkeypatch)
+
+
+class Cli:
+    """Runs a command in this process."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
+        self.patch, self.capture = patch, capture
+
+    def __call__(self, *words: str, code: ExitCode = ExitCode.OK) -> str:
+        self.patch.setattr(sys, "argv", ["embedlake", *words])
+        self.capture.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = self.capture.readouterr()
+        assert int(left.value.code or 0) == code, err
+        assert code is ExitCode.OK or len(err.splitlines()) == 1
+        return out if code is ExitCode.OK else err
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(monkeypatch, capfd)
+
+
+@pytest.fixture
+def one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The folder of the model that made the lakes of `tests.lakes`."""
+    return _model(tmp_path / SPEC.salt, monkeypatch)
+
+
+def _model(folder: Path, patch: pytest.MonkeyPatch) -> str:
+    patch.setitem(FAMILIES, "hashed", "tests.models.hashed:HashSpec")
     folder.mkdir()
     (folder / "embedlake.json").write_text('{"family": "hashed"}')
     return str(folder)

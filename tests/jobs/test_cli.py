@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +104,10 @@ def test_embed_search_sql_and_status_speak_json(run: Run, model: str, texts: str
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_people_get_tables(run: Run, model: str, texts: str, tmp_path: Path) -> None:
+def test_people_get_tables(
+    run: Run, model: str, texts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
     lake = str(tmp_path / "lake")
     assert (
         "2 listed = 2 embedded + 0 quarantined + 0 unchanged"
@@ -211,11 +213,9 @@ def test_the_config_file_gives_defaults_that_the_environment_and_flags_override(
 
 
 @pytest.mark.parametrize("words", [["--help"], ["embed", "--help"], ["search", "--help"]])
-def test_help_is_quick_and_needs_no_heavy_library(words: list[str]) -> None:
+def test_help_needs_no_heavy_library(words: list[str]) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "jobs", *words]
-    started = time.perf_counter()
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 10
     assert "Usage: embedlake" in done.stdout
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert "typer" in imported
@@ -290,23 +290,48 @@ def test_a_foreign_package_of_the_same_name_is_named(tmp_path: Path) -> None:
 
 
 SURFACE = {
+    "backfill": ["--allow", "--batch-assets", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--json",
+                 "--keep-prepared", "--lake", "--model", "--priority", "--ray-address", "--recipe", "--vectors",
+                 "--wait-minutes", "--where"],
+    "cluster": ["--corpus", "--json", "--k", "--lake", "--modality", "--seed", "--space", "--wait-minutes", "--width"],
+    "compare": ["--corpus", "--golden", "--json", "--lake", "--new-model", "--old-model", "--out", "--sample",
+                "--seed"],
+    "dedup": ["--corpus", "--json", "--lake", "--modality", "--seed", "--space", "--threshold", "--wait-minutes",
+              "--width"],
+    "connect": ["--corpus", "--export", "--json", "--lake", "--pin", "--space", "--tool"],
     "embed": ["--allow", "--budget-gpu-hours", "--corpus", "--coverage-floor", "--exclude", "--full", "--include",
-              "--json", "--lake", "--max-assets", "--max-deleted", "--model", "--ray-address", "--recipe", "--since",
-              "--vectors", "--wait-minutes"],
+              "--json", "--keep-prepared", "--lake", "--max-assets", "--max-deleted", "--model", "--ray-address",
+              "--recipe", "--since", "--vectors", "--wait-minutes"],
     "evaluate": ["--baselines", "--data", "--json", "--model", "--out", "--queries", "--seed", "--sets", "--speed",
                  "--threads"],
+    "export": ["--corpus", "--dtype", "--format", "--full", "--json", "--lake", "--partition", "--space", "--to",
+               "--width"],
+    "explore": ["--allow", "--corpus", "--host", "--lake", "--model", "--open", "--port"],
     "forget": ["--allow-again", "--corpus", "--json", "--lake", "--wait-minutes", "--where", "--yes"],
     "gc": ["--corpus", "--days", "--dry-run", "--json", "--lake", "--wait-minutes"],
+    "index": ["--corpus", "--drop", "--json", "--kind", "--lake", "--recall", "--space", "--wait-minutes", "--width"],
     "maintain": ["--corpus", "--days", "--json", "--lake", "--wait-minutes"],
     "nightly": ["--config", "--json", "--only"],
     "plan": ["--allow", "--budget-gpu-hours", "--calibrate", "--corpus", "--exclude", "--full", "--include",
              "--json", "--lake", "--max-assets", "--model", "--recipe", "--sample", "--since", "--tokens-per-second",
              "--usd-per-gpu-hour", "--vectors"],
-    "search": ["--audio", "--corpus", "--image", "--json", "--lake", "--limit", "--modality", "--model", "--video",
-               "--where", "--width"],
-    "sql": ["--json", "--lake"],
+    "promote": ["--corpus", "--force", "--json", "--lake"],
+    "quarantine list": ["--code", "--corpus", "--json", "--lake", "--modality", "--since-run", "--stage", "--uri"],
+    "quarantine retry": ["--allow", "--code", "--corpus", "--json", "--lake", "--modality", "--model", "--ray-address",
+                         "--recipe", "--since-run", "--stage", "--uri", "--vectors"],
+    "quarantine show": ["--corpus", "--json", "--lake"],
+    "rollback": ["--corpus", "--json", "--lake"],
+    "search": ["--allow", "--audio", "--bridge", "--by-asset", "--corpus", "--exact", "--explain", "--hybrid",
+               "--image", "--json", "--lake", "--limit", "--modality", "--model", "--new-model", "--rerank",
+               "--spaces", "--video", "--where", "--width"],
+    "spaces drop": ["--corpus", "--json", "--lake", "--wait-minutes", "--yes"],
+    "spaces list": ["--corpus", "--json", "--lake"],
+    "spaces show": ["--corpus", "--json", "--lake"],
+    "sql": ["--corpus", "--file", "--format", "--json", "--lake", "--model", "--output", "--table", "--version"],
     "status": ["--json", "--lake"],
     "train": ["--data", "--device", "--json", "--recipe", "--resume", "--threads", "--to"],
+    "widths": ["--add", "--corpus", "--drop", "--json", "--k", "--lake", "--look", "--queries", "--sample", "--seed",
+               "--space", "--wait-minutes", "--yes"],
 }  # fmt: skip
 
 
@@ -315,7 +340,9 @@ def test_the_command_line_s_flags_do_not_change_by_accident() -> None:
 
     from jobs.cli import app
 
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    top = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    below = {f"{n} {m}": c for n, group in top.items() for m, c in getattr(group, "commands", {}).items()}
+    commands = {n: c for n, c in top.items() if not hasattr(c, "commands")} | below
     flags = {
         n: sorted(o for p in c.params for o in p.opts if o.startswith("--")) for n, c in commands.items()
     }

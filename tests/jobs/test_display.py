@@ -28,7 +28,7 @@ SHOWN = ("[/x]", "[red]in red[/red]", "[31mred", "]0;title", "a b", "gnp.exe")
 
 
 def hit(text: str, score: float = 0.5) -> Hit:
-    return Hit(text, "text", score, "p. 1", text, {"uri": text, "text": text, "weight": float("inf")})
+    return Hit(text, "text", score, "p. 1", text, {"uri": text, "text": text, "weight": float("inf")}, "s")
 
 
 def report(lake: str, corpus: str = "demo") -> RunReport:
@@ -43,7 +43,7 @@ def status(lake: str) -> LakeStatus:
     corpus = CorpusStatus(
         corpus="demo", space="s", model="m", widths=(8,), version=2, published_at=NOW, assets=1, embedded=1,
         quarantined=0, segments=1, segments_by_modality={"text": 1}, quarantine_reasons={}, source_bytes=1,
-        last_run=None,
+        last_run=None, spaces=(),
     )  # fmt: skip
     return LakeStatus(lake=lake, catalog_entry=2, corpora=(corpus,))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,29 @@ from hypothesis import strategies as st
 
 from jobs.settings import load_nightly
 from operators.storage import Storage, join
+from pipelines import nightly
 from pipelines.embed import EmbedJob
 from pipelines.reader import LakeReader
 from schemas.config import Policy
-from schemas.errors import ExitCode, SourceError, UsageError
+from schemas.errors import ExitCode, ModelError, SourceError, UsageError
 from schemas.nightly import SEVERITY, worst
-from schemas.report import RunReport
+from schemas.report import Counts, RunReport
 from tests.jobs.conftest import Command
 
+REPORT = RunReport(
+    run_id="r",
+    corpus="c",
+    lake="lake",
+    space="s",
+    model="m",
+    started_at=datetime(2026, 11, 1, tzinfo=UTC),
+    finished_at=datetime(2026, 11, 1, tzinfo=UTC),
+    counts=Counts(),
+    quarantine_reasons={},
+    published_version=None,
+    seconds={},
+    log="",
+)
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
@@ -77,6 +93,40 @@ def test_a_failing_corpus_stops_no_other_and_its_code_is_the_night_s(
 
 def _ends(monkeypatch: pytest.MonkeyPatch, how: Callable[[EmbedJob], RunReport]) -> None:
     monkeypatch.setattr(EmbedJob, "run", how)
+
+
+def test_what_is_built_beside_goes_on_when_every_corpus_had_its_night(
+    embedlake: Command, hashed_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def ran(job: EmbedJob) -> RunReport:
+        seen.append(f"night of {job.corpus}")
+        if job.corpus == "b":
+            raise SourceError("gone")
+        return REPORT.model_copy(update={"corpus": job.corpus})
+
+    def went_on(job: EmbedJob, hours: float | None) -> tuple[()]:
+        seen.append(f"beside {job.corpus}")
+        if job.corpus == "c":
+            raise ModelError("the new model is gone")
+        return ()
+
+    _ends(monkeypatch, ran)
+    monkeypatch.setattr(nightly, "continue_all", went_on)
+    entries = corpora(hashed_model, a="x", b="x", c="x", d="x")
+    said = embedlake(
+        "nightly", "--config", config(tmp_path, lake="lake", maintenance=None, corpora=entries), "--json"
+    )
+    assert seen == [*(f"night of {name}" for name in "abcd"), *(f"beside {name}" for name in "acd")]
+    found = [(c["status"], c["exit_code"], c["report"] is None) for c in said.json["corpora"]]
+    assert found == [
+        ("done", 0, False),
+        ("failed", ExitCode.SOURCE, True),
+        ("failed", ExitCode.MODEL, False),
+        ("done", 0, False),
+    ]
+    assert said.code == ExitCode.MODEL
 
 
 def test_an_interrupted_night_starts_nothing_more(

@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from jobs.__main__ import main
 from operators.model.registry import FAMILIES
 from operators.storage import Storage
 from pipelines.reader import LakeReader
 from schemas.errors import ExitCode
+from tests.jobs.conftest import Cli
 from tests.pipelines.wear import CORPUS, Worn, texts
-
-
-class Cli:
-    """Runs a command in this process."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
-        self.patch, self.capture = patch, capture
-
-    def __call__(self, *words: str, code: ExitCode = ExitCode.OK) -> str:
-        self.patch.setattr(sys, "argv", ["embedlake", *words])
-        self.capture.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = self.capture.readouterr()
-        assert int(left.value.code or 0) == code, err
-        assert code is ExitCode.OK or len(err.splitlines()) == 1
-        return out if code is ExitCode.OK else err
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(monkeypatch, capfd)
 
 
 @pytest.fixture

@@ -23,9 +23,14 @@ NOT_FINITE = "infinite"
 class WordCounter:
     """Counts words."""
 
+    splits_at_spaces = True
+
     def offsets(self, text: str) -> npt.NDArray[np.int64]:
         spans = [match.span() for match in re.finditer(r"\S+", text)]
         return np.array(spans, np.int64).reshape(-1, 2)
+
+    def count(self, text: str) -> int:
+        return len(self.offsets(text))
 
 
 class HashPreparer:
@@ -50,7 +55,7 @@ class HashEngine:
     def _one(self, parts: tuple[Part, ...]) -> npt.NDArray[np.float32]:
         vector = np.full(DIM, 1e-3, np.float32)
         for part in parts:
-            for feature in _features(part):
+            for feature in features(part):
                 if feature == POISON:
                     raise RuntimeError("the model choked")
                 if feature == NOT_FINITE:
@@ -60,7 +65,7 @@ class HashEngine:
         return vector
 
 
-def _features(part: Part) -> list[str]:
+def features(part: Part) -> list[str]:
     if part.kind is PartKind.TEXT:
         return (part.text or "").lower().split()
     if part.kind is PartKind.AUDIO:

@@ -23,6 +23,7 @@ from tests.lakes import make_lake
 from tests.models.hashed import HashSpec
 from tests.operators.decode.clips import audio, tone
 from tests.operators.decode.pages import pdf_bytes
+from tests.operators.sources.test_archive import make_zip
 
 SPEC = HashSpec()
 
@@ -108,6 +109,21 @@ def test_a_sample_of_everything_is_exact_and_a_part_of_it_comes_near(tmp_path: P
         assert part.tokens.value == pytest.approx(whole.tokens.value, rel=0.2)
         held += part.tokens.low <= whole.tokens.value <= part.tokens.high
     assert held >= 8, "a 95 % interval"
+
+
+def test_what_lies_in_archives_is_counted_by_its_own_kinds(tmp_path: Path) -> None:
+    plain, packed = f"{tmp_path}/plain", f"{tmp_path}/packed"
+    files = {"a.txt": b"one two three", "b.txt": b"four five", "bad.png": b"\x89PNG\r\n\x1a\n" + bytes(40)}
+    for name, body in files.items():
+        Storage().put(join(plain, name), body)
+    Storage().put(join(packed, "all.zip"), make_zip(files))
+    census = [
+        PlanJob(job=job(f"{tmp_path}/lake", source), sample=9).run().census for source in (plain, packed)
+    ]
+    assert [one.tokens.value for one in census] == [5, 5]
+    assert [one.assets for one in census] == [3, 1]
+    assert census[0].modalities == census[1].modalities
+    assert census[0].quarantined == census[1].quarantined
 
 
 def test_the_same_seed_gives_the_same_census(tmp_path: Path) -> None:

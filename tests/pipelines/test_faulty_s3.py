@@ -102,7 +102,7 @@ GROUP BY a.uri, a.segments HAVING a.segments <> found
 
 
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_storm_publishes_all_or_nothing_and_calls_no_asset_corrupt(
     seed: int, bucket: str, s3: S3Server, s3_environment: S3Server
 ) -> None:

@@ -21,12 +21,14 @@ from operators.lake.files import find
 from operators.lake.layout import Layout
 from operators.lake.tables import Table
 from operators.storage import join
-from pipelines.forget import allow_again, choose, forget
+from pipelines.chosen import choose
+from pipelines.forget import allow_again, forget
 from pipelines.gc import collect
 from pipelines.lease import held
 from pipelines.maintenance import maintain
 from pipelines.reader import LakeReader
 from schemas.catalog import Erased, Maintained, Published
+from schemas.corpus import Versions
 from schemas.errors import ConflictError, LakeError, UsageError
 from tests.pipelines.wear import CORPUS, SPACE, Killed, Worn, die_before, polled, texts, vector
 
@@ -135,14 +137,14 @@ def test_an_asset_that_only_old_versions_hold_is_erased_from_them(worn: Worn) ->
 def test_an_error_of_another_asset_that_names_it_is_cleaned(worn: Worn) -> None:
     layout = Layout(worn.lake)
     reader = LakeReader.open(worn.lake)
-    assets = Table(layout.assets(CORPUS), worn.storage)
+    assets = Table(layout.assets(CORPUS, SPACE.id), worn.storage)
     row = reader.assets(CORPUS).to_table(filter="status = 'quarantined'").to_pylist()[0]
     other = {**row, "uri": "s/album.json", "error_detail": f"cannot read {GONE} of it"}
     told = pa.Table.from_pylist([other], schema=reader.assets(CORPUS).schema)
     version = assets.commit("by hand", reader.assets(CORPUS).version, assets.stage(told), [])
     base = worn.log().read()
     entry = base.corpora[CORPUS]
-    worn.log().append(base, Published(corpus=CORPUS, space=SPACE.id, space_version=entry.spaces[SPACE.id],
+    worn.log().append(base, Published(corpus=CORPUS, space=SPACE.id, space_version=entry.now.version,
                                       assets_version=version, run_id="x", at=entry.published_at))  # fmt: skip
     forget(worn.lake, CORPUS, [GONE])
     assert_gone(worn)
@@ -171,8 +173,8 @@ def test_indices_are_made_again_without_it(worn: Worn) -> None:
 def pin(worn: Worn, version: int) -> None:
     base = worn.log().read()
     entry = base.corpora[CORPUS]
-    worn.log().append(base, Maintained(corpus=CORPUS, spaces={SPACE.id: version},
-                                       assets_version=entry.assets_version, at=entry.published_at))  # fmt: skip
+    versions = Versions(version=version, assets_version=entry.assets_version)
+    worn.log().append(base, Maintained(corpus=CORPUS, spaces={SPACE.id: versions}, at=entry.published_at))
 
 
 def test_killed_before_any_step_and_run_again_it_completes(tmp_path: Path) -> None:
@@ -296,6 +298,9 @@ def test_what_is_meant_is_told_first(worn: Worn) -> None:
     assert choose(reader, CORPUS, ["relative.txt"]).uris == (str(Path("relative.txt").absolute()),)
     with pytest.raises(UsageError, match="fits neither"):
         choose(reader, CORPUS, where="nothing = 1")
+    for more in ("status = 'embedded' garbage", "uri = 'a') OR (uri = 'b'"):
+        with pytest.raises(UsageError, match="it is not one expression"):
+            choose(reader, CORPUS, where=more)
 
 
 def test_a_run_that_is_on_is_not_disturbed(worn: Worn) -> None:

@@ -226,7 +226,7 @@ def test_a_corpus_that_is_held_does_not_keep_the_others_from_being_collected(wor
     change = Opened(
         corpus=other,
         space=entry.live,
-        space_version=entry.spaces[entry.live],
+        space_version=entry.now.version,
         assets_version=entry.assets_version,
         at=NOW,
     )

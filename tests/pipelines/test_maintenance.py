@@ -49,7 +49,7 @@ def test_rows_are_the_same_in_fewer_fragments_and_readers_move_in_one_entry(plac
         "who reads the old version goes on"
     )
     space = Table(worn.log().layout.space(CORPUS, SPACE.id), worn.storage)
-    assert space.open().tags.list()["live"]["version"] == entry.corpora[CORPUS].spaces[SPACE.id]
+    assert space.open().tags.list()["live"]["version"] == entry.corpora[CORPUS].spaces[SPACE.id].version
 
 
 def test_a_reader_that_polls_sees_all_rows_throughout(worn: Worn) -> None:

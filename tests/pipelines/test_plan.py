@@ -15,7 +15,15 @@ from pipelines.plan import diff
 from pipelines.shards import shards, with_staged
 from schemas.config import RunConfig, Selection
 from schemas.errors import SourceError
-from schemas.tables import ASSETS, DONORS_COLUMN, LISTING, METADATA_DIGEST, STAGED_COLUMN, TIMESTAMP
+from schemas.tables import (
+    ASSETS,
+    DONORS_COLUMN,
+    LISTING,
+    METADATA_DIGEST,
+    STAGED_COLUMN,
+    TAKEN_COLUMN,
+    TIMESTAMP,
+)
 
 
 def listing(rows: dict[str, tuple[int, str]], source: str = "s") -> pa.Table:
@@ -154,9 +162,56 @@ def test_shards_hold_every_row_once_within_their_bounds(sizes: list[int], most: 
 
 
 def test_staged_segments_ride_with_their_asset() -> None:
-    staged = pl.DataFrame({"uri": ["b", "b"], "segment_id": ["1", "2"]})
-    table = with_staged(listing({"a": (1, "x"), "b": (1, "x")}), staged)
-    assert table[STAGED_COLUMN].to_pylist() == [None, ["1", "2"]]
+    columns = {"object": ["b", "b", "z"], "uri": ["b", "b", "z!/a"], "container": [None, None, "z"]}
+    staged = pl.DataFrame({**columns, "segment_id": ["1", "2", "3"]})
+    table = with_staged(listing({"a": (1, "x"), "b": (1, "x"), "z": (1, "x")}), staged)
+    assert table[STAGED_COLUMN].to_pylist() == [None, ["1", "2"], ["z!/a 3"]]
+
+
+def with_archive(etag: str = "x", code: str | None = None, digest: str | None = None) -> pa.Table:
+    """An archive of two members, and a plain asset beside it."""
+    rows = assets(
+        {"z.zip": (9, etag), "z.zip!/a.txt": (1, ""), "z.zip!/b.txt": (2, ""), "p": (1, "y")}
+    ).to_pylist()
+    rows[0].update(status="expanded", metadata_digest=digest)
+    for member in rows[1:3]:
+        member.update(container="z.zip", etag=None)
+    if code:
+        rows[2].update(status="quarantined", error_code=code)
+    return pa.Table.from_pylist(rows, schema=ASSETS)
+
+
+def test_members_stay_while_their_archive_is_the_same() -> None:
+    now = listed({"z.zip": (9, "x"), "p": (1, "y")})
+    assert diff(now, with_archive(), ["s"]).empty
+    assert diff(now, with_archive(code="corrupt"), ["s"]).empty
+
+
+@pytest.mark.parametrize(
+    "old", [with_archive("old"), with_archive(code="storage"), with_archive(digest="old")]
+)
+def test_a_changed_archive_replaces_its_members_and_knows_their_contents(old: pa.Table) -> None:
+    plan = diff(listed({"z.zip": (9, "x"), "p": (1, "y")}), old, ["s"])
+    assert (plan.known, plan.deleted) == (["z.zip"], [])
+    assert sorted(plan.members["uri"]) == ["z.zip!/a.txt", "z.zip!/b.txt"]
+    embedded = [
+        f"{row['content_hash']}.txt"
+        for row in old.to_pylist()
+        if row["container"] and row["status"] == "embedded"
+    ]
+    assert plan.work[DONORS_COLUMN].to_pylist() == [embedded]
+
+
+def test_members_go_with_their_archive() -> None:
+    plan = diff(listed({"p": (1, "y")}), with_archive(), ["s"])
+    assert plan.deleted == ["z.zip", "z.zip!/a.txt", "z.zip!/b.txt"]
+
+
+def test_a_copied_archive_knows_the_contents_of_the_first() -> None:
+    plan = diff(listed({"z.zip": (9, "x"), "p": (1, "y"), "copy.zip": (9, "x")}), with_archive(), ["s"])
+    assert plan.work.select(["uri", DONORS_COLUMN]).to_pylist() == [
+        {"uri": "copy.zip", DONORS_COLUMN: ["hash of z.zip!/a.txt.txt", "hash of z.zip!/b.txt.txt"]}
+    ]
 
 
 def test_a_row_with_other_metadata_and_the_same_bytes_is_updated_and_not_embedded() -> None:
@@ -174,16 +229,16 @@ def test_an_asset_of_the_same_size_and_suffix_is_a_donor() -> None:
     plan = diff(listed({"new.txt": (7, "n"), "copy.TXT": (7, "y"), "e.txt": (9, "x")}), old, ["s"])
     donors = dict(zip(plan.work["uri"].to_pylist(), plan.work[DONORS_COLUMN].to_pylist(), strict=True))
     assert donors == {
-        "copy.TXT": ["hash of b.txt"],
+        "copy.TXT": ["hash of b.txt.txt"],
         "e.txt": None,
-        "new.txt": ["hash of a.txt", "hash of b.txt"],
+        "new.txt": ["hash of a.txt.txt", "hash of b.txt.txt"],
     }
 
 
 def test_many_assets_of_one_size_give_donors_by_etag_alone() -> None:
     old = assets({f"{i}.wav": (7, f"e{i}") for i in range(40)})
     plan = diff(listed({"moved.wav": (7, "e3"), "new.wav": (7, "other")}), old, ["s"])
-    assert plan.work[DONORS_COLUMN].to_pylist() == [["hash of 3.wav"], None]
+    assert plan.work[DONORS_COLUMN].to_pylist() == [["hash of 3.wav.wav"], None]
 
 
 def test_everything_is_embedded_again_on_request_and_nothing_is_a_donor() -> None:
@@ -237,3 +292,14 @@ def test_what_was_forgotten_is_not_embedded_again() -> None:
     now = listed({"a": (1, "n"), "b": (1, "n")})
     plan = diff(now, ASSETS.empty_table(), ["s"], forgotten=pl.Series([True, False]))
     assert (plan.work["uri"].to_pylist(), plan.excluded) == (["b"], 1)
+
+
+def test_an_object_keeps_the_uri_that_a_member_would_have() -> None:
+    now = listed({"z.zip": (9, "x"), "z.zip!/a.txt": (1, "o"), "wow!/b": (1, "p")})
+    plan = diff(now, assets({}), ["s"])
+    work = dict(zip(plan.work["uri"].to_pylist(), plan.work[TAKEN_COLUMN].to_pylist(), strict=True))
+    assert work == {"z.zip": ["z.zip!/a.txt"], "z.zip!/a.txt": None, "wow!/b": None}
+    later = diff(now, with_archive(), ["s"])
+    assert "z.zip" in later.work["uri"].to_pylist(), "its member has the object's URI: it is read again"
+    plain = diff(listed({"z.zip": (9, "x"), "wow!/b": (1, "p")}), assets({}), ["s"])
+    assert TAKEN_COLUMN not in plain.work.column_names

@@ -76,6 +76,12 @@ def test_every_view_answers(reader: LakeReader, space: Space) -> None:
         "select cast(uri as int) from demo",
         "from demo where cast(uri as int) = 1",
         "delete from demo",
+        "insert into demo (uri) values ('x')",
+        "drop table demo",
+        "select embed_image('/etc/passwd', corpus := 'demo')",
+        "from vector_search('demo', embed_image('/etc/passwd'))",
+        "from read_parquet('{lake}/demo/spaces/x.lance')",
+        "from 's3://bucket/x.parquet'",
         "nonsense",
     ],
 )

@@ -31,38 +31,50 @@ from pipelines.listing import combine
 from pipelines.plan import DIFFED, diff
 from pipelines.reader import LakeReader
 from pipelines.reconcile import Attempts
+from schemas.corpus import Backfill
 from schemas.errors import LakeError
 from schemas.recipe import Recipe
 from schemas.space import Space
 from schemas.tables import LISTING, PREPARED
-from tests.models.hashed import HashEngine, HashSpec
+from tests.models.hashed import HashSpec
 
 EVER = datetime.max.replace(tzinfo=UTC)
 CORPUS = "demo"
-SPACE = Space(card=HashSpec("worn").card, recipe=Recipe())
+SPEC = HashSpec("worn")
+SPACE = Space(card=SPEC.card, recipe=Recipe())
 BATCH = 4
 Death = Literal["staging", "staged", "committed"]
 
 
 @dataclass(frozen=True)
 class Worn:
-    """A lake and its nights. Each asset is two segments; the text `bad` cannot be decoded."""
+    """A lake and its nights. Each asset is two segments; the text `bad` cannot be decoded.
+
+    With a `backfill` the nights are of a space beside the live one.
+    """
 
     lake: str
     storage: Storage = Storage()
+    spec: HashSpec = SPEC
+    backfill: Backfill | None = None
+    batch: int = BATCH
+
+    @property
+    def space(self) -> Space:
+        return Space(card=self.spec.card, recipe=Recipe())
 
     def night(self, texts: dict[str, str], dies: Death | None = None) -> int:
         """One run over these texts; how many segments it embedded itself. It may die at a point."""
         listing = combine([_listing(texts)])
-        ledger = Ledger.begin(self.lake, CORPUS, SPACE, [], self.storage)
-        assets = ledger.assets_table.open(ledger.entry.assets_version).to_table(columns=list(DIFFED))
+        ledger = Ledger.begin(self.lake, CORPUS, self.space, [], self.storage, self.backfill)
+        assets = ledger.assets_table.open(ledger.state.assets_version).to_table(columns=list(DIFFED))
         mask = forgotten_mask(self.lake, CORPUS, pl.Series(listing["uri"]), self.storage)
         plan = diff(listing, assets, ["s"], forgotten=mask)
         if plan.empty:
             return 0
-        run_id = plan.run_id(SPACE.id, ledger.entry.revision, {})
+        run_id = plan.run_id(self.space.id, ledger.state.revision, {})
         receipts = ledger.receipts(run_id)
-        left, staged = Attempts(receipts.read_all()).remaining(plan.work)
+        left, staged = Attempts(receipts.read_all(), plan.work).remaining()
         known = set(staged["segment_id"])
         rows = [
             r
@@ -71,15 +83,15 @@ class Worn:
             if r["segment_id"] not in known
         ]
         stage = StageRows(table=ledger.space_table, receipts=receipts, schema=ledger.schema(), run_id=run_id)
-        for start in range(0, len(rows), BATCH):
-            stage(_embedded(rows[start : start + BATCH]))
+        for start in range(0, len(rows), self.batch):
+            stage(_embedded(rows[start : start + self.batch], self.spec, ledger.stored()))
             if dies == "staging":
                 return 0
         if dies == "staged":
             return 0
         log = ledger.log.layout.log(CORPUS, run_id)
         self.storage.put(log, "".join(f"read {uri}\n" for uri in left["uri"].to_pylist()).encode())
-        result = Attempts(receipts.read_all()).reconcile(plan.work, ledger.space_table)
+        result = Attempts(receipts.read_all(), plan.work).reconcile(ledger.space_table)
         change = ledger.commit(run_id, result.assets, result.fragments, [*plan.known, *plan.deleted])
         if dies == "committed":
             return 0
@@ -109,9 +121,9 @@ class Worn:
         return [file.uri for file in find(self.storage, join(self.lake, CORPUS, *below))]
 
 
-def vector(text: str, ordinal: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def vector(text: str, ordinal: int, spec: HashSpec = SPEC) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The widest vector of a segment."""
-    made = HashEngine().embed([(Part(PartKind.TEXT, text=_words(text, ordinal)),)])
+    made = spec.load().embed([(Part(PartKind.TEXT, text=_words(text, ordinal)),)])
     return np.asarray(made[0] / np.linalg.norm(made[0]), np.float32)
 
 
@@ -143,20 +155,21 @@ def _rows(uri: str, text: str) -> list[dict[str, Any]]:
          "text": _words(text, n), "tokens": 3}
         for n in range(2)
     ]  # fmt: skip
-    return [*segments, {**own, "kind": "asset", "segment_id": None, "status": "embedded", "segments": 2}]
+    ended = {"kind": "asset", "segment_id": None, "modality": "text", "status": "embedded", "segments": 2}
+    return [*segments, {**own, **ended}]
 
 
-def _embedded(rows: list[dict[str, Any]]) -> pa.Table:
+def _embedded(rows: list[dict[str, Any]], spec: HashSpec, space: Space) -> pa.Table:
     table = pa.table(
         {f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in PREPARED if f.name != "parts"}
     )
     is_segment = np.array([row["kind"] == "segment" for row in rows])
-    full = np.zeros((len(rows), SPACE.card.widths[0]), np.float32)
+    full = np.zeros((len(rows), space.card.dim), np.float32)
     parts = [(Part(PartKind.TEXT, text=row["text"]),) for row in rows if row["kind"] == "segment"]
     if parts:
-        made = HashEngine().embed(parts)
+        made = spec.load().embed(parts)
         full[is_segment] = made / np.linalg.norm(made, axis=1, keepdims=True)
-    for field, column in zip(SPACE.vector_fields, widths(full, SPACE, is_segment), strict=True):
+    for field, column in zip(space.vector_fields, widths(full, space, is_segment), strict=True):
         table = table.append_column(field, column)
     return table
 
@@ -165,14 +178,17 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-def die_before(patch: pytest.MonkeyPatch, step: int, batch: int = 10) -> None:
-    """Count what changes the lake, and die before the n-th change."""
+Dying = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def dying(step: int, spared: str = "") -> Dying:
+    """Makes calls that count together, and die before the n-th; what is about `spared` does not count."""
     count = 0
 
     def counted(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:
             nonlocal count
-            if "lease" not in str(given[1:2]):
+            if not spared or spared not in str(given[1:2]):
                 count += 1
                 if count >= step:
                     raise Killed
@@ -180,10 +196,17 @@ def die_before(patch: pytest.MonkeyPatch, step: int, batch: int = 10) -> None:
 
         return call
 
+    return counted
+
+
+def die_before(patch: pytest.MonkeyPatch, step: int, batch: int = 10) -> None:
+    """Count what changes the lake, and die before the n-th change."""
+    counted = dying(step, spared="lease")
     patch.setattr(Storage, "put", counted(Storage.put))
     patch.setattr(Storage, "put_if_absent", counted(Storage.put_if_absent))
     patch.setattr(lake_files, "_delete", counted(lake_files._delete))
     patch.setattr(Table, "replace", counted(Table.replace))
+    patch.setattr(Table, "overwrite", counted(Table.overwrite))
     patch.setattr(Table, "tag_live", counted(Table.tag_live))
     patch.setattr(erasure, "rewrite", counted(erasure.rewrite))
     patch.setattr(lake_files, "_BATCH", batch)

@@ -14,8 +14,9 @@ class FusedConfig(Frozen):
 
     A picture or frame takes `picture_tokens` soft tokens and two boundary tokens. `vision_groups` are the widths of
     the parts of its features; the first is what the vision tower's classifier tells `image_classes` apart by.
-    `image_anchors`, and `image_components` of each group, are sizes of the fitted regression beside it. A row of the audio tower, `audio_dim` wide, ends with its `audio_candidates` likeliest of `audio_words` tokens
-    and their probabilities; a sound takes about as many soft tokens as it has words, `audio_tokens` at most.
+    `image_anchors`, and `image_components` of each group, are sizes of the fitted regression beside it. A row of the
+    audio tower, `audio_dim` wide, ends with its `audio_candidates` likeliest of `audio_words` tokens and their
+    probabilities; a sound takes about as many soft tokens as it has words, `audio_tokens` at most.
     """
 
     hidden: int = Field(default=384, gt=0)

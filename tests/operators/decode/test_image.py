@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import warnings
+from fractions import Fraction
 
+import av
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,12 +25,16 @@ from tests.operators.decode.clips import broken, card
 
 RECIPE = Recipe()
 ORANGE = (250, 130, 20)
-FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF"]
 
 
 def saved(image: Image.Image, form: str, **options: object) -> bytes:
     out = io.BytesIO()
-    image.save(out, form, **options)
+    if form == "HEIF":
+        # Not registered with Pillow: what decodes here is the plugin that ships.
+        pillow_heif.from_pillow(image).save(out, **options)
+    else:
+        image.save(out, form, **options)
     return out.getvalue()
 
 
@@ -144,7 +153,7 @@ def test_draft_is_a_choice_of_the_recipe_and_close_to_the_full_decode() -> None:
     assert np.abs(difference).max() > 0
     assert 10 * np.log10(255**2 / (difference**2).mean()) > 38
     reference = Image.open(io.BytesIO(data)).resize((64, 64), Image.Resampling.BICUBIC)
-    assert np.array_equal(exact.parts[0].array, np.asarray(reference))
+    assert np.abs(exact.parts[0].array - np.asarray(reference, float)).max() <= 1
 
 
 def test_each_page_of_a_tiff_is_a_segment_and_thumbnails_are_not() -> None:
@@ -235,3 +244,73 @@ def test_fit_pixels_takes_a_picture_in_memory() -> None:
     assert array.shape == (32, 48, 3)
     assert array.flags.c_contiguous
     assert array[0, 0].tolist() == list(ORANGE)
+
+
+def deep_png(colour: tuple[int, int, int]) -> bytes:
+    """16 bits a channel, which Pillow does not write."""
+    array = np.tile(np.array(colour, np.uint16), (30, 40, 1)) * 257
+    codec = av.CodecContext.create("png", "w")
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = 40, 30, "rgb48be", Fraction(1)
+    frame = av.VideoFrame.from_ndarray(array, "rgb48le")
+    return b"".join(bytes(p) for p in [*codec.encode(frame.reformat(format="rgb48be")), *codec.encode(None)])
+
+
+def test_sixteen_bits_a_channel_become_eight() -> None:
+    data = deep_png(ORANGE)
+    assert data[24] == 16, "bits of depth in the header"
+    assert np.abs(pixels(data)[9, 9].astype(int) - ORANGE).max() <= 1
+
+
+@pytest.mark.parametrize("draft", [True, False])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_progressive_photograph_of_any_colours_is_turned_upright(mode: str, draft: bool) -> None:
+    upright = Image.new("RGB", (1200, 800), "white")
+    upright.paste((200, 30, 30), (0, 0, 600, 400))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = upright.transpose(Image.Transpose.ROTATE_90).convert(mode)
+    data = saved(stored, "JPEG", progressive=True, exif=exif, quality=92)
+    (segment,) = decode(data, Recipe(image=ImageRecipe(draft=draft)))
+    array = segment.parts[0].array.astype(int)
+    assert np.abs(array[10, 10] - np.asarray(upright.convert(mode).convert("RGB"))[10, 10]).max() <= 3
+    assert array[10, 50].min() >= 250
+    assert array[50, 10].min() >= 250
+
+
+def test_a_fifty_megapixel_photograph_never_exists_whole() -> None:
+    out = io.BytesIO()
+    Image.new("L", (8660, 5774), 90).save(out, "JPEG", quality=85)
+    code = (
+        "import io,sys;from operators.decode.image import decode_image;from schemas.recipe import Recipe;"
+        "from tests.operators.decode.clips import card;from tests.operators.decode.memory import peak_bytes;"
+        "data=sys.stdin.buffer.read();before=peak_bytes();"
+        "assert list(decode_image(io.BytesIO(data),Recipe(),card()))[0].parts[0].array.mean()==90;"
+        "print(peak_bytes()-before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=out.getvalue(), capture_output=True, check=True)
+    assert int(done.stdout) < 20_000_000, "50 MP of one byte are 50,000,000"
+
+
+def test_the_icon_with_the_most_pixels_is_taken() -> None:
+    image = Image.new("RGBA", (128, 128), (0, 0, 0, 0))
+    image.paste((250, 130, 20, 255), (0, 0, 64, 128))
+    array = pixels(saved(image, "ICO", sizes=[(16, 16), (128, 128)]))
+    assert np.abs(array[32, 10].astype(int) - ORANGE).max() <= 1
+    assert array[32, 50].tolist() == [255, 255, 255]
+
+
+def test_a_heic_with_transparency_or_ten_bits_is_read() -> None:
+    clear = Image.new("RGBA", (80, 60), (255, 0, 0, 0))
+    assert pixels(saved(clear, "HEIF", quality=-1))[9, 9].min() >= 253
+    grey = pillow_heif.from_bytes("I;16", (80, 60), np.full((60, 80), 40_000, np.uint16).tobytes())
+    out = io.BytesIO()
+    grey.save(out, quality=-1)
+    assert np.abs(pixels(out.getvalue())[9, 9].astype(int) - 156).max() <= 2
+
+
+def test_without_the_plugin_a_heic_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(Image.new("RGB", (80, 60), ORANGE), "HEIF")
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    error = fails(data)
+    assert error.code is ErrorCode.UNSUPPORTED
+    assert "embedlake[images]" in error.detail

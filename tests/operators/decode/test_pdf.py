@@ -9,13 +9,15 @@ import numpy as np
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from operators.decode.pdf import decode_pdf, pdf_page
 from operators.parts import PartKind, Segment
 from schemas.card import ImageInput, Modality, ModelCard
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import PdfRecipe, Recipe
-from tests.operators.decode.pages import Words, encrypted_pdf, make_card, pdf_bytes
+from tests.operators.decode.pages import Words, encrypted_pdf, make_card, pdf_bytes, placed_pdf
 
 
 def decoded(data: bytes, card: ModelCard | None = None, **pdf: Any) -> list[Segment]:
@@ -159,3 +161,127 @@ def test_one_page_is_read_alone_and_a_missing_one_named() -> None:
     assert pdf_page(io.BytesIO(data), 2, Recipe(), make_card(), Words()).text == "two"
     with pytest.raises(AssetError, match="page 3 of a PDF of 2"):
         pdf_page(io.BytesIO(data), 3, Recipe(), make_card(), Words())
+
+
+LEFT = [f"left column line {n} runs along here" for n in range(6)]
+RIGHT = [f"right column line {n} runs along here" for n in range(6)]
+
+
+def column(x: float, lines: list[str], y: float = 700) -> list[tuple[float, float, str]]:
+    return [(x, y - 12 * n, text) for n, text in enumerate(lines)]
+
+
+def across(*columns: list[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """The lines of columns drawn row by row, as some printers do."""
+    return [line for row in zip(*columns, strict=True) for line in row]
+
+
+def text_of(data: bytes) -> list[str]:
+    (page,) = decoded(data)
+    return (page.text or "").split("\n")
+
+
+@pytest.mark.parametrize("apart", [0, 5], ids=["on one baseline", "on baselines of their own"])
+def test_two_columns_are_read_one_after_the_other_however_they_are_drawn(apart: int) -> None:
+    left, right = column(50, LEFT), column(320, RIGHT, 700 - apart)
+    want = LEFT + RIGHT
+    assert text_of(placed_pdf(*left, *right)) == want
+    assert text_of(placed_pdf(*across(left, right))) == want
+    assert text_of(placed_pdf(*right, *left)) == want
+
+
+def test_a_title_and_a_footnote_across_two_columns_stay_at_their_ends() -> None:
+    title = (
+        50,
+        760,
+        "A title that goes over both columns of the page, from the left margin to the right one",
+    )
+    note = (
+        50,
+        560,
+        "A footnote that goes over both columns of the page, from the left margin to the right one",
+    )
+    body = across(column(50, [*LEFT[:5], "ends."]), column(320, RIGHT))
+    want = [title[2], *LEFT[:5], "ends.", *RIGHT, note[2]]
+    assert text_of(placed_pdf(note, *body, title)) == want
+
+
+def test_a_table_is_read_across() -> None:
+    rows = [[f"item {n}", f"{n} kg", f"{n * 3} EUR"] for n in range(8)]
+    cells = across(*(column(50 + 150 * k, [row[k] for row in rows]) for k in range(3)))
+    assert " ".join(text_of(placed_pdf(*cells))).split() == " ".join(" ".join(row) for row in rows).split()
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_page_that_is_shown_turned_is_rendered_and_read_turned(turn: int) -> None:
+    card = make_card(image=ImageInput(side=600))
+    (page,) = decoded(placed_pdf(*column(50, LEFT, 500), size="0 0 600 600", page=f"/Rotate {turn}"), card)
+    (upright,) = decoded(placed_pdf(*column(50, LEFT, 500), size="0 0 600 600"), card)
+    shown, ink = page.parts[0].array.astype(int), upright.parts[0].array.astype(int)
+    apart = [np.abs(np.rot90(shown, back) - ink).mean() for back in range(4)]
+    assert int(np.argmin(apart)) == turn // 90
+    assert min(apart) < 0.5 * sorted(apart)[1]
+    assert page.text == "\n".join(LEFT)
+
+
+@pytest.mark.parametrize(("turns", "matrix"), [(90, "0 1 -1 0"), (180, "-1 0 0 -1"), (270, "0 -1 1 0")])
+def test_text_drawn_turned_is_read_as_if_it_stood_upright(turns: int, matrix: str) -> None:
+    cosine, sine = np.cos(np.radians(turns)), np.sin(np.radians(turns))
+    drawn = [
+        (400 + x * cosine - y * sine, 400 + x * sine + y * cosine, text)
+        for x, y, text in across(column(-250, LEFT, 50), column(20, RIGHT, 50))
+    ]
+    lines = [(round(x), round(y), text) for x, y, text in drawn]
+    assert text_of(placed_pdf(*lines, size="0 0 800 800", matrix=matrix)) == LEFT + RIGHT
+
+
+def widget(number: int, rest: str) -> str:
+    return f"{number} 0 obj<</Type/Annot/Subtype/Widget/P 4 0 R/F 4/Rect[0 {number} 50 {number + 9}]{rest}>>endobj\n"
+
+
+def test_filled_fields_and_notes_are_read_and_secrets_are_not() -> None:
+    more = (
+        widget(10, "/FT/Tx/T(f1)/TU(Your name)/V(Ada Lovelace)")
+        + widget(11, "/FT/Tx/T(f2)/V(London)")
+        + widget(12, "/FT/Tx/T(f3)/TU(PIN)/Ff 8192/V(4711)")
+        + widget(13, "/FT/Tx/T(f4)/TU(Empty)")
+        + "14 0 obj<</Type/Annot/Subtype/Text/Rect[0 90 9 99]/Contents(ask legal first)>>endobj\n"
+        + "15 0 obj<</Type/Annot/Subtype/Text/F 2/Rect[0 90 9 99]/Contents(hidden)>>endobj\n"
+        + "16 0 obj<</Type/Annot/Subtype/Link/Rect[0 90 9 99]/Contents(a link)>>endobj\n"
+    )
+    annots = "/Annots[10 0 R 11 0 R 12 0 R 13 0 R 14 0 R 15 0 R 16 0 R]"
+    data = placed_pdf((50, 700, "A form"), page=annots, more=more)
+    assert text_of(data) == ["A form", "Your name: Ada Lovelace", "London", "ask legal first"]
+
+
+@given(
+    pages=st.integers(1, 40), per=st.integers(1, 50), images=st.integers(1, 12), tokens=st.integers(80, 1_000)
+)
+@settings(max_examples=60, deadline=None)
+def test_every_page_is_in_exactly_one_segment_within_the_model(
+    pages: int, per: int, images: int, tokens: int
+) -> None:
+    card = make_card(images=images, tokens=tokens, text_tokens=60)
+    segments = decoded(
+        pdf_bytes(*[f"page {n} of many" for n in range(1, pages + 1)]), card, pages_per_segment=per
+    )
+    seen: list[int] = []
+    for segment in segments:
+        first, last = segment.locator.page or 0, segment.locator.page_end or segment.locator.page or 0
+        kinds = [part.kind for part in segment.parts]
+        words = sum(len(Words().offsets(part.text or "")) for part in segment.parts)
+        assert kinds.count(PartKind.IMAGE) == last - first + 1 <= min(per, images)
+        assert kinds.count(PartKind.IMAGE) * 64 + words <= tokens
+        assert all(f"page {n} of many" in (segment.text or "") for n in range(first, last + 1))
+        seen += range(first, last + 1)
+    assert seen == list(range(1, pages + 1))
+
+
+def test_pages_of_a_segment_share_its_text_and_keep_their_order() -> None:
+    data = pdf_bytes("one two three four", "", "six seven eight nine")
+    (segment,) = decoded(data, make_card(text_tokens=6), pages_per_segment=3)
+    image, text = PartKind.IMAGE, PartKind.TEXT
+    assert [part.kind for part in segment.parts] == [image, text, image, image, text]
+    assert [part.text for part in segment.parts if part.text] == ["one two", "six seven eight nine"]
+    assert segment.text == "one two three four\n\nsix seven eight nine"
+    assert (segment.locator.page, segment.locator.page_end) == (1, 3)

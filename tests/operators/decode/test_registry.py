@@ -118,7 +118,7 @@ class Failing(io.BytesIO):
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (MemoryError(), ErrorCode.LIMIT),
+        (MemoryError(), ErrorCode.OUT_OF_MEMORY),
         (RuntimeError("first\nsecond"), ErrorCode.INTERNAL),
         (RecursionError("deep"), ErrorCode.INTERNAL),
         (OSError(5, "Input/output error"), ErrorCode.STORAGE),
@@ -128,7 +128,7 @@ def test_an_unexpected_error_is_one_line_that_names_its_class(error: Exception, 
     caught = failure(Failing(b"some words", error))
     assert caught.code is code
     assert "\n" not in caught.detail
-    if code is not ErrorCode.LIMIT:
+    if code is not ErrorCode.OUT_OF_MEMORY:
         assert type(error).__name__ in caught.detail
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from operators.decode.sniff import DOCUMENT, HEAD_BYTES, sniff
+from operators.decode.sniff import CSV, DOCUMENT, HEAD_BYTES, MARKDOWN, sniff
 from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode
 from tests.operators.decode.clips import audio, tone, video
@@ -119,10 +120,19 @@ def test_a_pdf_may_begin_late() -> None:
         ("a,b\n1,2\n", "s3://bucket/a.csv", "text/csv"),
         ("def f(): ...\n", "f.py", "text/x-python"),
         ("plain", "README", "text/plain"),
-        ("const a: number = 1", "a.ts", "text/plain"),
+        ("const a: number = 1", "a.ts", "text/x-typescript"),
+        ("WEBVTT\n\n00:01.000 --> 00:02.000\nx", "a.txt", "text/vtt"),
+        ("1\n00:00:01,000 --> 00:00:02,000\nx", "a", "application/x-subrip"),
+        ("{\\rtf1\\ansi x}", "a.doc", "application/rtf"),
+        ("From: a@b.c\nMIME-Version: 1.0\nSubject: s\n\nx", "a.txt", "message/rfc822"),
+        ("From: a@b.c\nSubject: s\n\nx", "a.eml", "message/rfc822"),
+        ("From: here\nTo: there\n\nx", "a.txt", "text/plain"),
+        ("From a@b Sat Jan  3 01:05:34 1996\nFrom: a@b\nReceived: x\n\nx", "a", "application/mbox"),
+        ("a\tb\n", "a.tsv", "text/tab-separated-values"),
+        ('{"cells": []}', "a.ipynb", "application/x-ipynb+json"),
+        ("PAR1 is a magic word", "a.txt", "text/plain"),
         ("<!DOCTYPE html><p>x", "page", "text/html"),
         ("\n<!-- c -->\n<html lang=en>", "page.php", "text/html"),
-        ("<svg xmlns='x'/>", "a.svg", "image/svg+xml"),
         ('{"a": 1}', "a.json", "application/json"),
         ('{"parts": [1]}\n{"parts": [2]}\n', "a.jsonl", "application/jsonl"),
         ("BMW is a make of cars", "a.txt", "text/plain"),
@@ -135,9 +145,13 @@ def test_text_is_text_and_its_name_says_which(text: str, name: str, mime: str) -
     assert (media.mime, media.modality) == (mime, Modality.TEXT)
 
 
-@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32", "cp1252", "cp1251", "shift_jis"])
+@pytest.mark.parametrize(
+    "codec", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252", "cp1251", "shift_jis"]
+)
 def test_text_in_any_encoding_is_text(codec: str) -> None:
-    text = {"cp1252": "déjà vu à Zürich", "cp1251": "Привет, мир"}.get(codec, "日本語のテキスト")
+    text = {"cp1252": "déjà vu à Zürich", "cp1251": "Привет, мир", "utf-16-le": "to Zürich, 東京"}.get(
+        codec, "日本語のテキスト"
+    )
     assert sniff(text.encode(codec), "x").modality is Modality.TEXT
 
 
@@ -197,3 +211,62 @@ def test_a_name_decides_only_where_the_content_does_not() -> None:
     assert sniff(picture("PNG"), "photo.jpg").mime == "image/png"
     with pytest.raises(AssetError):
         sniff(b"\x7fELF\2\1\1\0", "photo.jpg")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "\ufeff<?xml version='1.0'?>\n<!-- a - b -->\n<svg:svg/>",
+        "<?xml version='1.0'?><!DOCTYPE svg PUBLIC '-//W3C//DTD SVG' 'http://x' [<!ENTITY a 'b'>]><!-- c --><svg>",
+    ],
+)
+def test_a_drawing_is_a_picture_by_its_content(text: str) -> None:
+    media = sniff(text.encode(), "page.txt")
+    assert (media.mime, media.modality) == ("image/svg+xml", Modality.IMAGE)
+
+
+def test_markup_that_only_mentions_a_drawing_is_text() -> None:
+    assert sniff(b"<html><body><svg></svg></body></html>", "a").mime == "text/html"
+    assert sniff(b"<plan><svg/></plan>", "a.xml").modality is Modality.TEXT
+
+
+def test_a_head_of_ten_thousand_comments_is_looked_at_once() -> None:
+    started = time.process_time()
+    assert sniff((b"<!---->" * 10_000 + b"<x>")[:HEAD_BYTES], "a.txt").modality is Modality.TEXT
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("brands", "mime"),
+    [
+        (b"heic\0\0\0\0mif1heic", "image/heic"),
+        (b"msf1\0\0\0\0hevcmsf1", "image/heic"),
+        (b"mif1\0\0\0\0mif1avif", "image/avif"),
+        (b"avis\0\0\0\0avismsf1", "image/avif"),
+    ],
+)
+def test_stills_and_sequences_of_iso_pictures_are_told_apart(brands: bytes, mime: str) -> None:
+    head = (len(brands) + 8).to_bytes(4, "big") + b"ftyp" + brands + b"\0\0\0\x08free"
+    assert sniff(head, "x.mp4").mime == mime
+
+
+def test_jpeg_xl_is_named() -> None:
+    for head in (b"\xff\x0a\xfa\x1f\x41\x91", b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl "):
+        with pytest.raises(AssetError, match="JPEG XL") as caught:
+            sniff(head, "photo.jxl")
+        assert caught.value.code is ErrorCode.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("name", "mime"),
+    [
+        ("/docs/C# notes.md", MARKDOWN),
+        ("s3://bucket/Q#1 sales.csv", CSV),
+        ("/docs/why?.md", MARKDOWN),
+        ("x.zip!/Q#1.csv", CSV),
+        ("https://host/a.csv?v=1.md#x.md", CSV),
+    ],
+)
+def test_a_hash_or_a_question_mark_in_a_file_name_is_part_of_it(name: str, mime: str) -> None:
+    assert sniff(b"a,b\n1,2\n", name).mime == mime

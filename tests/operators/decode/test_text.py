@@ -9,14 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from operators.decode.html import html_text
+from operators.decode.asset import Asset
+from operators.decode.html import decode_html, html_text
 from operators.decode.sniff import MediaType
 from operators.decode.text import BLOCK_BYTES, decode_text, encoding
+from operators.model.contract import TextCounter
 from operators.parts import PartKind, Segment
-from schemas.card import Modality
+from schemas.card import Modality, ModelCard
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import Recipe, TextRecipe
 from tests.operators.decode.pages import Words, make_card
+from tests.operators.decode.texts import opener
 
 PLAIN = MediaType("text/plain", Modality.TEXT)
 HTML = MediaType("text/html", Modality.TEXT)
@@ -26,9 +29,20 @@ FRENCH = (
 ).replace("œ", "oe")
 
 
-def decoded(data: bytes, media: MediaType = PLAIN, tokens: int = 256, overlap: int = 0) -> list[Segment]:
+def asset(
+    data: bytes,
+    media: MediaType = PLAIN,
+    tokens: int = 256,
+    overlap: int = 0,
+    card: ModelCard | None = None,
+    counter: TextCounter | None = None,
+) -> Asset:
     recipe = Recipe(text=TextRecipe(chunk_tokens=tokens, overlap_tokens=overlap))
-    return list(decode_text(io.BytesIO(data), recipe, make_card(), Words(), media))
+    return Asset(io.BytesIO(data), "x", media, recipe, card or make_card(), counter or Words(), opener({}))
+
+
+def decoded(data: bytes, media: MediaType = PLAIN, tokens: int = 256, overlap: int = 0) -> list[Segment]:
+    return list((decode_html if media is HTML else decode_text)(asset(data, media, tokens, overlap)))
 
 
 def test_a_chunk_is_a_text_part_located_in_the_decoded_text() -> None:
@@ -45,7 +59,9 @@ def test_a_chunk_is_a_text_part_located_in_the_decoded_text() -> None:
         )
 
 
-@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
+@pytest.mark.parametrize(
+    "codec", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
+)
 def test_encodings_give_the_same_text(codec: str) -> None:
     (segment,) = decoded((FRENCH * 2).encode(codec))
     assert segment.text == (FRENCH * 2).strip()
@@ -78,28 +94,31 @@ def test_nothing_but_spaces_is_empty(data: bytes) -> None:
 
 
 def test_the_models_limit_caps_the_recipes_chunks() -> None:
-    recipe = Recipe(text=TextRecipe(chunk_tokens=5_000))
-    card = make_card(text_tokens=10)
     words = " ".join(["word"] * 100).encode()
-    segments = list(decode_text(io.BytesIO(words), recipe, card, Words(), PLAIN))
+    segments = list(decode_text(asset(words, tokens=5_000, card=make_card(text_tokens=10))))
     assert max(len(Words().offsets(s.text or "")) for s in segments) <= 10
 
 
 class _Fours:
     """A cheap counter: a token for every four characters."""
 
+    splits_at_spaces = False
+
     def offsets(self, text: str) -> npt.NDArray[np.int64]:
         starts = np.arange(0, len(text), 4)
         return np.stack([starts, np.minimum(starts + 4, len(text))], axis=1)
+
+    def count(self, text: str) -> int:
+        return len(self.offsets(text))
 
 
 def test_memory_does_not_grow_with_the_file() -> None:
     line = b"2026-01-01T00:00:00Z error request 42 took longer than it should have; retrying\n"
 
     def peak(mebibytes: int) -> int:
-        file = io.BytesIO(line * ((mebibytes << 20) // len(line)))
+        log = asset(line * ((mebibytes << 20) // len(line)), tokens=1000, counter=_Fours())
         tracemalloc.start()
-        for _ in decode_text(file, Recipe(text=TextRecipe(chunk_tokens=1000)), make_card(), _Fours(), PLAIN):
+        for _ in decode_text(log):
             pass
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -122,6 +141,13 @@ def test_memory_does_not_grow_with_the_file() -> None:
 )
 def test_legacy_encodings_are_told_apart(text: str, codec: str) -> None:
     assert text.encode(codec).decode(encoding(io.BytesIO(text.encode(codec)))) == text
+
+
+def test_utf16_without_a_mark_is_told_from_other_bytes() -> None:
+    for text in ("plain words", "Grüße aus Köln, 東京 and Москва"):
+        for codec in ("utf-16-le", "utf-16-be"):
+            assert encoding(io.BytesIO((text * 3).encode(codec))) == codec
+    assert encoding(io.BytesIO(b"a log with one \0 in it " * 20)) == "utf-8"
 
 
 PAGE = """<!doctype html><html><head><title> Lakes &amp; rivers </title><style>b{color:red}</style>
@@ -154,3 +180,18 @@ def test_html_in_a_declared_encoding_is_read_in_it() -> None:
 def test_nested_and_unclosed_html_is_read() -> None:
     assert html_text("<div>" * 3000 + "deep") == "deep"
     assert html_text("a<p>b<i>c") == "a\n\nbc"
+
+
+def test_html_is_cut_at_its_headings_and_its_chunks_say_what_they_are_of() -> None:
+    body = "<h2>Depth</h2><p>" + "deep water " * 20 + "<h2>Fish</h2><p>" + "char and trout " * 12
+    segments = decoded(f"<!doctype html><h1>Lake</h1>{body}".encode(), HTML, tokens=50)
+    texts = [segment.parts[0].text or "" for segment in segments]
+    assert [t.partition("\n")[0] for t in texts] == ["Lake", "Lake"]
+    assert "deep water" in texts[0]
+    assert texts[1].startswith("Lake\n\nFish\n\nchar and trout")
+    assert (segments[1].text or "").startswith("Fish"), "what people read is the chunk itself"
+
+
+def test_a_page_with_an_unknown_declared_encoding_is_read_by_its_bytes() -> None:
+    (segment,) = decoded(b"<html><meta charset=no-such><p>d\xe9j\xe0 vu, d\xe9j\xe0 vu", HTML)
+    assert "déjà vu" in (segment.text or "")

@@ -185,12 +185,15 @@ def test_sound_is_left_out_where_it_is_not_wanted() -> None:
     fps=st.sampled_from([0.3, 1.0, 2.0, 29.97]),
     window_ms=st.integers(100, 9_000),
     overlap_ms=st.integers(0, 4_000),
+    scenes=st.booleans(),
+    scene_min_ms=st.integers(1, 5_000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_second_is_unseen_or_unheard(
-    length_ms: int, sound_ms: int, step_ms: int, fps: float, window_ms: int, overlap_ms: int
+    length_ms: int, sound_ms: int, step_ms: int, fps: float, window_ms: int, overlap_ms: int, **cuts: int
 ) -> None:
-    recipe = Recipe(video=VideoRecipe(fps=fps, window_ms=window_ms, overlap_ms=overlap_ms))
+    # Frames 1.8 s apart differ by half of what a value can be and more: scenes change now and then.
+    recipe = Recipe(video=VideoRecipe(fps=fps, window_ms=window_ms, overlap_ms=overlap_ms, **cuts))
     plan = Plan.of(recipe, card(), sound=True)
     shown = [
         Shown(
@@ -236,6 +239,23 @@ def test_colours_are_those_of_the_source(colour: tuple[int, int, int], high: boo
     (segment,) = decode(out.getvalue())
     seen = segment.parts[0].array.reshape(-1, 3).mean(0)
     assert np.abs(seen - colour).max() <= 6
+
+
+def test_a_window_ends_where_the_scene_changes() -> None:
+    def paint(at: float) -> np.ndarray:
+        picture = solid([(200, 40, 40), (40, 60, 200), (30, 160, 60)][(at >= 7) + (at >= 12.5)])
+        picture[:, int(at * 5) % 40 : int(at * 5) % 40 + 9] = 255
+        return picture
+
+    data = video(every(40, 20_000), paint, sound=tone(20, 48_000), options=FAST)
+    by_scene = Recipe(video=VideoRecipe(scenes=True, overlap_ms=1_000))
+    spans = [(s.locator.start_ms, s.locator.end_ms) for s in decode(data, by_scene)]
+    assert spans == [(0, 7000), (7000, 13_000), (13_000, pytest.approx(20_000, abs=60))]
+    assert len(decode(data)) == 1
+    long_scenes = Recipe(video=VideoRecipe(scenes=True, scene_min_ms=9_000))
+    assert [s.locator.start_ms for s in decode(data, long_scenes)] == [0, 13_000]
+    short = Recipe(video=VideoRecipe(scenes=True, window_ms=5_000, overlap_ms=2_000))
+    assert [s.locator.start_ms for s in decode(data, short)] == [0, 3000, 7000, 10_000, 13_000, 16_000]
 
 
 def rotated(data: bytes, matrix: tuple[int, int, int, int]) -> bytes:

@@ -34,7 +34,7 @@ def test_the_newest_entry_is_the_state_and_the_history_stays(place: str) -> None
     assert opened.corpora["c"].run_id is None
     log.append(opened, published("r1"))
     state = log.read()
-    assert (state.number, state.corpora["c"].run_id, state.corpora["c"].spaces) == (2, "r1", {"s": 2})
+    assert (state.number, state.corpora["c"].run_id, state.corpora["c"].now.version) == (2, "r1", 2)
     assert Storage().names(join(place, "catalog")) == ["00000001.json", "00000002.json"]
 
 

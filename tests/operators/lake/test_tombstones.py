@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.lake.tombstones import Tombstones
+from operators.lake.tombstones import Tombstones, containers
 from operators.storage import Storage, join
 
 URIS = st.lists(st.text(min_size=1, max_size=8), max_size=6)
@@ -17,8 +17,16 @@ def test_exactly_what_was_forgotten_and_not_allowed_again_is_masked(
     forgotten: list[str], allowed: list[str], asked: list[str]
 ) -> None:
     tombstones = Tombstones().adding(forgotten).without(allowed)
-    expected = [uri in forgotten and uri not in allowed for uri in asked]
+    held = {uri for uri in forgotten if uri not in allowed}
+    expected = [not held.isdisjoint([uri, *containers(uri)]) for uri in asked]
     assert tombstones.mask(pl.Series(asked, dtype=pl.String)).to_list() == expected
+
+
+def test_what_lies_in_a_forgotten_archive_at_any_depth_is_forgotten() -> None:
+    tombstones = Tombstones().adding(["x.zip!/in.zip"])
+    asked = ["x.zip!/in.zip!/a.txt", "x.zip!/in.zip!/n.tar!/b.txt", "x.zip!/in.zip2", "x.zip!/c.txt", "x.zip"]
+    assert tombstones.mask(pl.Series(asked)).to_list() == [True, True, False, False, False]
+    assert not tombstones.without(["x.zip!/in.zip"]).holds(asked[0])
 
 
 def test_the_list_round_trips_and_does_not_hold_the_uri(place: str) -> None:

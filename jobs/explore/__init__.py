@@ -1,0 +1,1 @@
+"""`embedlake explore`: a local page to look at a lake."""

@@ -1,0 +1,1 @@
+"""Office files, read with the libraries of `embedlake[office]`."""

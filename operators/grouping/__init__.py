@@ -1,0 +1,1 @@
+"""Which vectors belong together: near-duplicates, clusters, and words for them."""

@@ -1,0 +1,125 @@
+"""Any asset to segments, decoded in a child that is replaced when an asset kills it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import cache
+from typing import BinaryIO, cast
+
+from operators.decode.asset import OpenReference
+from operators.decode.sniff import MediaType
+from operators.isolation.process import ChildDiedError, ChildProcess
+from operators.isolation.session import Asset, Session
+from operators.model.contract import TextCounter
+from operators.parts import Segment
+from schemas.card import ModelCard
+from schemas.config import DecodeConfig
+from schemas.errors import AssetError, ErrorCode
+from schemas.recipe import Recipe
+
+Decode = Callable[..., tuple[MediaType, Iterator[Segment]]]
+ENTRY = "operators.decode.registry:decode"
+"""What decodes in a child, as `module:function`."""
+
+
+class Decoders:
+    """The counterpart of `operators.decode.registry.decode` that no decoder can crash.
+
+    A child is started when the first asset comes, and serves one asset at a time; assets that are decoded at the
+    same time have a child each, and one stays for the next asset.
+    """
+
+    def __init__(self, limits: DecodeConfig, entry: str = ENTRY) -> None:
+        self._limits, self._entry = limits, entry
+        self._idle: list[Session] = []
+
+    def decode(
+        self,
+        file: BinaryIO,
+        name: str,
+        recipe: Recipe,
+        card: ModelCard,
+        counter: TextCounter,
+        open_ref: OpenReference,
+    ) -> tuple[MediaType, Iterator[Segment]]:
+        """What a seekable file is, and its segments, decoded a little ahead of being asked for.
+
+        Close the iterator when no more of it is wanted, or the child stays at its asset.
+
+        Raises:
+            AssetError: as `registry.decode`; and DECODER_CRASHED, DECODER_TIMEOUT, OUT_OF_MEMORY. A crash in a
+                child that has served other assets counts only if it happens in a fresh one too.
+            EmbedlakeError: no child can be started.
+        """
+        items = self._items(Asset(file, name, recipe, card, counter, open_ref))
+        media = cast(MediaType, next(items))
+        return media, cast(Iterator[Segment], items)
+
+    def close(self) -> None:
+        """End the children."""
+        while self._idle:
+            self._idle.pop().process.kill()
+
+    def _items(self, asset: Asset) -> Iterator[MediaType | Segment]:
+        """The media type, then the segments."""
+        seen: list[int] = []
+        for confirming in (False, True):
+            session = self._session(fresh=confirming)
+            used = session.served > 0
+            try:
+                with closing(session.run(asset)) as messages:
+                    for number, (mark, item) in enumerate(messages):
+                        if number < len(seen):
+                            self._check_same(mark, seen[number])
+                            continue
+                        seen.append(mark)
+                        yield item
+                return
+            except ChildDiedError as died:
+                # An earlier asset may have damaged the child's memory, or others have taken the machine's.
+                if confirming or not (used or died.from_outside) or died.code is ErrorCode.DECODER_TIMEOUT:
+                    raise AssetError(died.code, died.detail) from died
+            finally:
+                self._keep(session)
+
+    def _session(self, fresh: bool) -> Session:
+        if self._idle and not fresh:
+            return self._idle.pop()
+        return Session(ChildProcess(self._limits, self._entry), self._limits.timeout_seconds)
+
+    def _keep(self, session: Session) -> None:
+        if session.usable and not self._idle:
+            self._idle.append(session)
+        else:
+            session.process.kill()
+
+    @staticmethod
+    def _check_same(mark: int, before: int) -> None:
+        """What a damaged child had sent before its crash is out by now: another process must tell the same."""
+        if mark != before:
+            raise AssetError(
+                ErrorCode.DECODER_CRASHED, "decoded otherwise by the process after a crashed one"
+            )
+
+
+def decoders(limits: DecodeConfig) -> Decoders:
+    """This process' decoders; they live as long as it does."""
+    # A fork must not talk over its parent's sockets.
+    return _decoders(os.getpid(), limits, ENTRY)
+
+
+def decoder(limits: DecodeConfig) -> Decode:
+    """What decodes under these limits, called as `operators.decode.registry.decode`: in a child, or in this process."""
+    if limits.isolated:
+        return decoders(limits).decode
+    # Where decoders live in the child, this process need not load them.
+    from operators.decode.registry import decode
+
+    return decode
+
+
+@cache
+def _decoders(pid: int, limits: DecodeConfig, entry: str) -> Decoders:
+    return Decoders(limits, entry)

@@ -1,0 +1,232 @@
+"""The parent's side of one child: start it, talk to it, and tell how it ended."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import BinaryIO, cast
+
+from operators.isolation.wire import (
+    PREFIX,
+    BrokenFrameError,
+    Buffer,
+    Frame,
+    black_box,
+    erase,
+    header_of,
+    recorded,
+    send,
+)
+from schemas.config import DecodeConfig
+from schemas.errors import EmbedlakeError, ErrorCode
+
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from operators.isolation.child import main; main(*map(int, sys.argv[2:5]), *sys.argv[5:])"
+)
+_INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TZ")
+_FIXED = {
+    "HOME": "/nonexistent",
+    "LANG": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "RAYON_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_START_S = 120.0
+_END_S = 2.0
+_HEADER_BYTES = 64 << 20
+
+
+class ChildDiedError(Exception):
+    """The child is gone, and with it the asset that it was at."""
+
+    def __init__(self, code: ErrorCode, detail: str, from_outside: bool = False) -> None:
+        super().__init__(code, detail)
+        self.code, self.detail, self.from_outside = code, detail, from_outside
+
+
+class ChildProcess:
+    """A fresh interpreter with an allow list of variables and none of the parent's files.
+
+    `popen` starts a program and not a copy of this process, so that Lance and torch may live in it.
+    """
+
+    def __init__(self, limits: DecodeConfig, entry: str) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            EmbedlakeError: it does not start: this machine is at fault, and no asset.
+        """
+        self._limits = limits
+        ours, theirs = socket.socketpair()
+        lifeline, held = os.pipe()
+        self._held = open(held, "wb", buffering=0)  # noqa: SIM115 (held as long as the child may live)
+        path = json.dumps([os.path.abspath(folder) for folder in sys.path])
+        self._black_box, self._last_words = black_box(), cast("Frame | None", None)
+        fds = (theirs.fileno(), lifeline, self._black_box.fileno())
+        words = [*map(str, fds), entry, limits.model_dump_json()]
+        with theirs, tempfile.TemporaryFile() as said:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 (this interpreter)
+                    [sys.executable, "-I", "-c", _BOOT, path, *words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                    cwd="/",
+                    env={**{k: os.environ[k] for k in _INHERITED if k in os.environ}, **_FIXED},
+                    pass_fds=fds,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise _unstarted(str(error)) from error
+            finally:
+                os.close(lifeline)
+            self._sock = ours
+            self._reader = cast(io.BufferedReader, ours.makefile("rb", buffering=1 << 16))
+            self._wait_until_ready(theirs, said)
+        ours.settimeout(limits.timeout_seconds)
+
+    def _wait_until_ready(self, theirs: socket.socket, said: BinaryIO) -> None:
+        theirs.close()
+        self._sock.settimeout(_START_S)
+        try:
+            self.receive()
+        except ChildDiedError as died:
+            said.seek(0)
+            last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+            raise _unstarted(" ".join([died.detail, *last])) from died
+
+    @property
+    def pid(self) -> int:
+        """Of the child."""
+        return self._process.pid
+
+    def send(self, buffers: Sequence[Buffer], fd: int | None = None) -> None:
+        """Tell the child something.
+
+        Raises:
+            ChildDiedError: it cannot be told any more.
+        """
+        try:
+            send(self._sock, buffers, fd)
+        except TimeoutError as error:
+            raise self._silent() from error
+        except OSError as error:
+            raise self._died() from error
+
+    def receive(self) -> Frame:
+        """The child's next message; the time until it comes is what is limited.
+
+        Raises:
+            ChildDiedError: it ended, said nothing for too long, or spoke nonsense.
+        """
+        try:
+            head, size = PREFIX.unpack(self._bytes(PREFIX.size))
+            if head > _HEADER_BYTES or size > self._limits.memory_bytes:
+                raise BrokenFrameError(f"a message of {head + size} bytes")
+            header = self._bytes(head)
+            return Frame(header_of(header), self._array(size) if size else b"", mark=zlib.crc32(header))
+        except TimeoutError as error:
+            raise self._silent() from error
+        except BrokenFrameError as error:
+            self.kill()
+            raise ChildDiedError(ErrorCode.DECODER_CRASHED, f"the decoder's process sent {error}") from error
+        except OSError as error:
+            raise self._died() from error
+
+    def begin(self, timeout_s: float) -> None:
+        """Another asset: forget the last one, and wait no longer than this for a message."""
+        erase(self._black_box)
+        self.hurry(timeout_s)
+
+    def last_words(self) -> Frame | None:
+        """The media type that a dead child had written down and perhaps not sent."""
+        return self._last_words
+
+    def _bytes(self, size: int) -> bytes:
+        data: bytes = self._reader.read(size)
+        if len(data) < size:
+            raise ConnectionResetError
+        return data
+
+    def _array(self, size: int) -> bytearray:
+        """Bytes that whoever gets the arrays in them may write to."""
+        data = bytearray(size)
+        view, at = memoryview(data), 0
+        while at < size:
+            got = self._reader.readinto(view[at:])
+            if not got:
+                raise ConnectionResetError
+            at += got
+        return data
+
+    def _silent(self) -> ChildDiedError:
+        seconds = self._sock.gettimeout()
+        # What a dead decoder has started may hold its end of the socket open.
+        if (status := self.kill()) is not None:
+            return self._ended(status)
+        return ChildDiedError(ErrorCode.DECODER_TIMEOUT, f"no progress for {seconds:g} s")
+
+    def hurry(self, seconds: float) -> None:
+        """Wait no longer than this for a message from now on."""
+        self._sock.settimeout(seconds)
+
+    def kill(self) -> int | None:
+        """End the child and all that it has started; its exit status if it had ended before."""
+        status = self._process.poll()
+        # Its own session: whatever it has started is in its group.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.close()
+        self._sock.close()
+        self._held.close()
+        if not self._black_box.closed:
+            self._last_words = recorded(self._black_box)
+            self._black_box.close()
+        return status
+
+    def _died(self) -> ChildDiedError:
+        # Its end of the socket closes a moment before its status can be had.
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_S)
+        status = self.kill()
+        if status is None:
+            return ChildDiedError(ErrorCode.DECODER_CRASHED, "the decoder's process hung up")
+        return self._ended(status)
+
+    def _ended(self, status: int) -> ChildDiedError:
+        """Why it ended, by its exit status."""
+        if status >= 0:
+            return ChildDiedError(
+                ErrorCode.DECODER_CRASHED, f"the decoder's process exited with status {status}"
+            )
+        if -status == signal.SIGXCPU:
+            return ChildDiedError(
+                ErrorCode.DECODER_TIMEOUT, f"more than {self._limits.cpu_seconds} CPU seconds"
+            )
+        if -status == signal.SIGKILL:
+            detail = "the system killed the decoder's process (SIGKILL), as it does when memory runs out"
+            return ChildDiedError(ErrorCode.OUT_OF_MEMORY, detail, from_outside=True)
+        known = -status in {int(s) for s in signal.Signals}
+        name = signal.Signals(-status).name if known else f"signal {-status}"
+        return ChildDiedError(ErrorCode.DECODER_CRASHED, f"the decoder's process ended by {name}")
+
+
+def _unstarted(why: str) -> EmbedlakeError:
+    return EmbedlakeError(
+        f"the process that decodes does not start ({' '.join(why.split())[:300]}): mend that, or decode without "
+        f"containment with 'run: {{decode: {{isolated: false}}}}' in the config"
+    )

@@ -1,0 +1,99 @@
+"""A Ray cluster for one run, and what of it a run takes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.config import RunConfig
+from schemas.errors import UsageError
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+WORKER_ENV = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "LANCE_CPU_THREADS": "1",
+    "LANCE_IO_THREADS": "4",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Set before ray is imported: a local cluster's workers inherit it."""
+_RAY_ENV = {
+    # Ray prints what it has to say of dead workers on stdout, where a script reads JSON; its own files keep it.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    # Else idle workers end after a second, and each batch of a backfill waits for new ones to import everything.
+    "RAY_num_workers_soft_limit": str(4 * cores()),
+}
+_SPARE_CPUS = 2
+
+
+@contextmanager
+def cluster(address: str | None = None) -> Iterator[None]:
+    """A Ray cluster for one run: the one at `address`, or a local one that ends with the block.
+
+    A cluster that the caller has already joined is used and left running.
+
+    Raises:
+        UsageError: nothing answers at `address`.
+    """
+    for name, value in {**WORKER_ENV, **_RAY_ENV}.items():
+        os.environ.setdefault(name, value)
+    import ray
+    import ray.data
+
+    if ray.is_initialized():
+        yield
+        return
+    quiet: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": True,
+    }
+    if address:
+        try:
+            ray.init(address, runtime_env={"env_vars": WORKER_ENV}, **quiet)
+        except (ConnectionError, ValueError) as error:
+            raise UsageError(f"no Ray cluster at {address}: {' '.join(str(error).split())[:200]}") from error
+    else:
+        # Actors that hold every logical CPU would starve the reads for ever.
+        ray.init("local", num_cpus=cores() + _SPARE_CPUS, include_dashboard=False, **quiet)
+    _keep_off_the_screen()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _keep_off_the_screen() -> None:
+    """Ray's own console lines would break the live display; its files and the run's log keep them."""
+    screen = (sys.stderr, sys.stdout)
+    for name in ("ray", "ray.data"):
+        logger = logging.getLogger(name)
+        logger.handlers = [h for h in logger.handlers if getattr(h, "stream", None) not in screen]
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The embedding pool: so many actors, each with a GPU or with so many CPU threads."""
+
+    actors: int
+    threads: int
+    gpu: bool
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Resources:
+        """One actor a GPU where the cluster has some; else one a core, with one thread each."""
+        import ray
+
+        total = ray.cluster_resources()
+        gpus, cpus = int(total.get("GPU", 0)), max(1, int(total.get("CPU", 1)) - _SPARE_CPUS)
+        actors = config.actors or gpus or cpus
+        return cls(actors, config.actor_threads or max(1, cores() // actors), gpus > 0)

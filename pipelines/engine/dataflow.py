@@ -1,0 +1,197 @@
+"""The dataflow on Ray: names the operators, gives them resources, streams receipts back."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from operators.read import ReadAssets
+from operators.stage import StageRows
+from pipelines.engine.cluster import Resources, cores
+from pipelines.engine.desk import Desk
+from pipelines.engine.workers import Embed, Read, Teller
+from pipelines.failures import explained_workers
+from pipelines.progress import Progress, Snapshot
+from schemas.config import RunConfig
+from schemas.space import Space
+
+_READ_CPUS = 1
+_ACTOR_CPUS = 0.9  # unlike the reads', or Ray fuses both into one serial operator
+_ACTOR_THREADS = 2
+_BLOCKS_AHEAD = 16
+_POLL_SECONDS = 0.3
+_GATE_SECONDS = 0.05
+_PATIENCE_SECONDS = 5.0
+
+
+@contextmanager
+def desk() -> Iterator[Any]:
+    """A run's desk, whose gate is shut with nobody inside when the block ends in any way.
+
+    Ray ends a pool in its own time, and whoever holds the corpus next must not find a file come later. An actor
+    that is still writing some seconds after an error is ended.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # Beside the driver: another node's end would take the desk with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
+    try:
+        yield actor
+    except BaseException:
+        # Ray cancels what a failed task has called too: a `leave` may never come.
+        _close(actor, _PATIENCE_SECONDS)
+        raise
+    else:
+        _close(actor, math.inf)
+    finally:
+        ray.kill(actor)
+
+
+def _close(desk: Any, patience: float) -> None:
+    import ray
+
+    until = time.monotonic() + patience
+    while inside := ray.get(desk.close.remote()):
+        for key, actor in inside.items():
+            if not _alive(actor):
+                ray.get(desk.leave.remote(key))
+            elif time.monotonic() > until:
+                ray.kill(actor)
+        time.sleep(_GATE_SECONDS)
+
+
+def _alive(actor: Any) -> bool:
+    import ray
+
+    try:
+        ray.get(actor.__ray_ready__.remote(), timeout=_GATE_SECONDS)
+    except ray.exceptions.GetTimeoutError:
+        return True
+    except ray.exceptions.RayActorError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a dataflow ended: with so many actors, and whether it stopped at its budget, or to give way to another."""
+
+    actors: int = 0
+    budget_spent: bool = False
+    gave_way: bool = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether a part of the work was left on purpose."""
+        return self.budget_spent or self.gave_way
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataflow:
+    """Read -> embed and stage over a stream of shards."""
+
+    read: ReadAssets
+    space: Space
+    stage: StageRows
+    config: RunConfig
+
+    def run(
+        self,
+        shards: Iterable[pa.Table],
+        assets: int,
+        progress: Progress,
+        gpu_hours: float | None = None,
+        wanted: Callable[[], bool] = lambda: False,
+    ) -> Ran:
+        """Run the shards through the pool; progress is told several times a second.
+
+        Args:
+            shards: listing rows, one table for each decode task.
+            assets: how many rows they are.
+            progress: who watches.
+            gpu_hours: actor-hours after which the run stops early; what is staged by then stays.
+            wanted: asked after each block: whether to stop early because another writer waits.
+        """
+        resources = Resources.of(self.config)
+        seconds = None if gpu_hours is None else gpu_hours * 3600 / resources.actors
+        started = time.monotonic()
+        with explained_workers(self.stage.table.uri), desk() as actor, _watched(actor, assets, progress):
+            staged = self._dataset(list(shards), resources, Teller(actor, progress.watches))
+            # Held by name: Ray kills the pool with the last reference, and what is being written may be finished.
+            blocks = iter(staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+            for _ in blocks:
+                if seconds is not None and time.monotonic() - started > seconds:
+                    return Ran(resources.actors, budget_spent=True)
+                if wanted():
+                    return Ran(resources.actors, gave_way=True)
+        return Ran(resources.actors)
+
+    def _dataset(self, shards: list[pa.Table], resources: Resources, teller: Teller) -> Any:
+        import ray.data
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.enable_operator_progress_bars = False
+        context.print_on_execution_start = False
+        context.target_max_block_size = max(self.read.block_bytes, 1 << 20)
+        # Else the reads fill whatever object store there is, and the peak grows with the corpus up to that.
+        context.execution_options.resource_limits = ray.data.ExecutionResources(
+            object_store_memory=_BLOCKS_AHEAD * context.target_max_block_size * max(resources.actors, cores())
+        )
+        pool: dict[str, Any] = (
+            {"num_gpus": 1, "num_cpus": _ACTOR_CPUS} if resources.gpu else {"num_cpus": _ACTOR_CPUS}
+        )
+        model = (self.read.spec, self.space, self.stage, self.config, resources.threads, teller)
+        return (
+            ray.data.from_arrow(shards)
+            .map_batches(
+                Read(self.read, teller), batch_size=None, batch_format="pyarrow", num_cpus=_READ_CPUS
+            )
+            .map_batches(
+                Embed,
+                fn_constructor_args=model,
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(size=resources.actors, enable_true_multi_threading=True),
+                max_concurrency=_ACTOR_THREADS,
+                **pool,
+            )
+        )
+
+
+@contextmanager
+def _watched(desk: Any, assets: int, progress: Progress) -> Iterator[None]:
+    if not progress.watches:
+        yield
+        return
+    import ray
+
+    done = threading.Event()
+
+    def poll() -> None:
+        while not done.wait(_POLL_SECONDS):
+            progress.update(_snapshot(ray.get(desk.read.remote()), assets))
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+        progress.update(_snapshot(ray.get(desk.read.remote()), assets))
+    finally:
+        done.set()
+        thread.join()
+
+
+def _snapshot(counts: dict[str, int], assets: int) -> Snapshot:
+    errors = {name[6:]: n for name, n in counts.items() if name.startswith("error:")}
+    plain = {name: n for name, n in counts.items() if ":" not in name}
+    return Snapshot(assets=assets, errors=errors, failed=sum(errors.values()), **plain)

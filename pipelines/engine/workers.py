@@ -1,0 +1,121 @@
+"""The operators as Ray runs them: decode tasks, and the actors that hold the model."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.embed import EmbedSegments
+from operators.model.contract import ModelSpec
+from operators.read import ReadAssets
+from operators.stage import StageRows
+from schemas.config import RunConfig
+from schemas.house import check_house
+from schemas.space import Space
+from schemas.tables import SEGMENT_KIND
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Counts at a run's desk, where somebody watches."""
+
+    desk: Any
+    watched: bool
+
+    def count(self, counts: dict[str, int]) -> None:
+        """Tell the desk, and do not wait for it."""
+        if self.watched:
+            self.desk.add.remote(counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A decode task: listing rows in, blocks of model-ready rows out."""
+
+    operator: ReadAssets
+    teller: Teller
+
+    def __call__(self, shard: pa.Table) -> Iterator[pa.Table]:
+        """One shard of the listing."""
+        check_house()
+        for rows in self.operator(shard):
+            self.teller.count(_read_counts(rows))
+            yield rows
+
+
+def _read_counts(rows: pa.Table) -> dict[str, int]:
+    counts = {f"error:{code}": n for code, n in Counter(rows["error_code"].to_pylist()).items() if code}
+    is_segment = pc.equal(rows["kind"], SEGMENT_KIND)
+    is_object = pc.and_not(pc.is_null(rows["container"]), is_segment)
+    return {
+        **counts,
+        "prepared": pc.sum(is_segment).as_py() or 0,
+        "assets_done": pc.sum(is_object).as_py() or 0,
+        "tokens": pc.sum(rows["tokens"]).as_py() or 0,
+    }
+
+
+class Embed:
+    """The actor: the model is loaded once, and every call is one block of model-ready rows.
+
+    Ray calls it in two threads: while the one's half block is in the model, the other's vectors are written. So the
+    model never waits for storage, and what a crash can cost is one block of each actor.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        space: Space,
+        stage: StageRows,
+        config: RunConfig,
+        threads: int,
+        teller: Teller,
+    ) -> None:
+        import ray
+
+        check_house()
+        self.me = ray.get_runtime_context().get_actor_id()
+        ray.get(teller.desk.begin.remote(self.me))
+        self.operator = EmbedSegments(
+            engine=spec.load(threads=threads), space=space, token_budget=config.token_budget
+        )
+        self.stage = stage
+        self.half_block = max(1, config.block_rows // 2)
+        self.teller = teller
+        self.model = threading.Lock()
+
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """What the reads made, half a block of rows at a time."""
+        # Ray unites small outputs of the reads into blocks of its own size.
+        for start in range(0, rows.num_rows, self.half_block):
+            yield self._half(rows.slice(start, self.half_block))
+
+    def _half(self, rows: pa.Table) -> pa.Table:
+        segments = pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0
+        staged = self.stage.earlier(rows)
+        if staged is None:
+            with self.model:
+                rows = self.operator(rows)
+        self.teller.count({"embedded": segments})
+        if staged is None:
+            staged = self._staged(rows)
+        self.teller.count({"staged": pc.sum(staged["segments"]).as_py()})
+        return staged
+
+    def _staged(self, rows: pa.Table) -> pa.Table:
+        import ray
+
+        key = f"{self.me} {uuid.uuid4().hex}"
+        if not ray.get(self.teller.desk.enter.remote(key, ray.get_runtime_context().current_actor)):
+            raise RuntimeError("the run was left")
+        try:
+            return self.stage(rows)
+        finally:
+            self.teller.desk.leave.remote(key)

@@ -1,0 +1,25 @@
+"""Where in its asset a segment lies, for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def locate(row: dict[str, Any]) -> str:
+    """A segment's locator for people: `p. 7`, `pp. 7-9`, `01:23-01:31`, `rows 4-5`, `chars 0-812`, or nothing."""
+    if row["page"] is not None:
+        last = row["page_end"]
+        return f"p. {row['page']}" if last in (None, row["page"]) else f"pp. {row['page']}-{last}"
+    if row["start_ms"] is not None:
+        return f"{_clock(row['start_ms'])}-{_clock(row['end_ms'])}"
+    if row["row_start"] is not None:
+        return f"rows {row['row_start']}-{row['row_end']}"
+    if row["char_start"] is not None:
+        return f"chars {row['char_start']}-{row['char_end']}"
+    return ""
+
+
+def _clock(ms: int) -> str:
+    seconds = ms // 1000
+    hours = f"{seconds // 3600}:" if seconds >= 3600 else ""
+    return f"{hours}{seconds // 60 % 60:02d}:{seconds % 60:02d}"

@@ -1,0 +1,120 @@
+"""The dataflow on a real Ray: a run that is left writes nothing more."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import ray
+
+from operators.lake.receipts import Receipts
+from operators.lake.tables import Table
+from operators.read import ReadAssets
+from operators.sources.fetch import Fetcher
+from operators.sources.listing import list_source
+from operators.stage import StageRows
+from operators.storage import Storage
+from pipelines.engine import dataflow
+from pipelines.engine.dataflow import Dataflow
+from pipelines.progress import Silent
+from pipelines.shards import shards
+from schemas.config import RunConfig
+from schemas.recipe import Recipe
+from schemas.space import Space
+from schemas.tables import space_schema
+from tests.models.hashed import HashSpec
+
+CONFIG = RunConfig(actors=2, block_rows=2, shard_assets=2)
+STAGING_S = 0.7
+
+
+class Left(Exception):
+    """Whoever watches has seen enough."""
+
+
+class SlowStage(StageRows):
+    """Takes its time between the first and the last byte, and marks both in the folder of the receipts."""
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        key, storage = uuid.uuid4().hex, Storage()
+        storage.put(f"{self.receipts.uri}.begun/{key}", b"1")
+        time.sleep(STAGING_S)
+        done = StageRows.__call__(self, rows)
+        storage.put(f"{self.receipts.uri}.ended/{key}", b"1")
+        return done
+
+
+def make_flow(tmp_path: Path) -> tuple[Dataflow, list[pa.Table]]:
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(60):
+        (source / f"{number}.txt").write_text(f"note {number}")
+    spec, recipe = HashSpec(), Recipe()
+    space, table = Space(card=spec.card, recipe=recipe), Table(f"{tmp_path}/t.lance", Storage())
+    table.ensure(space_schema(space))
+    fetcher = Fetcher(storage=Storage(), grants={str(source): (str(source),)}, max_bytes=1 << 20)
+    receipts = Receipts(f"{tmp_path}/receipts", Storage())
+    stage = SlowStage(table=table, receipts=receipts, schema=table.open().schema, run_id="r")
+    read = ReadAssets(fetcher=fetcher, spec=spec, recipe=recipe)
+    flow = Dataflow(read=read, space=space, stage=stage, config=CONFIG)
+    return flow, list(shards(list_source(str(source), Storage()).table, CONFIG))
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("how", ["gives way", "fails"])
+def test_a_run_that_is_left_writes_nothing_afterwards(tmp_path: Path, how: str) -> None:
+    flow, cut = make_flow(tmp_path)
+    receipts, left_at = flow.stage.receipts.uri, 0.0
+
+    def wanted() -> bool:
+        nonlocal left_at
+        left_at = time.monotonic()
+        if how == "fails":
+            raise Left
+        return True
+
+    try:
+        assert flow.run(cut, 60, Silent(), wanted=wanted).gave_way
+    except Left as left:
+        kept = left  # as whoever reports an error holds its frames, and in them what Ray streams from
+        assert kept.__traceback__ is not None
+        taken, written = time.monotonic() - left_at, marks(receipts)
+    else:
+        taken, written = time.monotonic() - left_at, marks(receipts)
+    assert written["begun"] == written["ended"]
+    assert 0 < len(written["ended"]) < 60
+    print(f"{how}: {taken:.2f} s")
+    time.sleep(3 * STAGING_S)
+    assert marks(receipts) == written
+
+
+class Stuck:
+    """Goes in and never says that it is out."""
+
+    def enter(self, desk: Any) -> None:
+        assert ray.get(desk.enter.remote("a key", ray.get_runtime_context().current_actor))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_whoever_never_comes_out_is_ended_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataflow, "_PATIENCE_SECONDS", 0.5)
+    actor = ray.remote(num_cpus=0)(Stuck).remote()
+
+    def fail() -> None:
+        with dataflow.desk() as desk:
+            ray.get(actor.enter.remote(desk))
+            raise Left
+
+    with pytest.raises(Left):
+        fail()
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(actor.__ray_ready__.remote())
+
+
+def marks(receipts: str) -> dict[str, list[str]]:
+    storage = Storage()
+    return {kind: sorted(storage.names(f"{receipts}.{kind}")) for kind in ("begun", "ended")}
