@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from operators.model.composed.ingredients import CLASSIFIER, SPEECH
+from operators.model.composed.ingredients import SPEECH
 from operators.model.fused.config import FusedConfig
-from operators.model.fused.efficientnet import FEATURES, SIDE, VisionTower, load_tower
+from operators.model.fused.efficientnet import FEATURES, SIDE
+from operators.model.fused.engine import See
 from operators.model.fused.towers import RATE, WIDTH, WINDOW_S, AudioTower
 from operators.model.fused.vision import Concepts
 from pipelines.evaluation.baselines import (
@@ -41,9 +42,10 @@ _SPOKEN = 2_000
 
 
 class FrozenPictures:
-    """The fused model's frozen vision tower; maps are fitted on the training pictures that every model here has."""
+    """The fused model's frozen vision tower `see`; maps are fitted on the training pictures that every model has."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, see: See) -> None:
+        self._tower = see
         self._train, _ = split([*clip_art(data), *fluent_emoji(data), *noto_emoji(data)])
         self._features = self._kept(
             [ImageFile(p.path) for p in self._train], data / "features" / "sight-train.npy"
@@ -51,7 +53,6 @@ class FrozenPictures:
         texts = sorted({caption for p in self._train for caption in p.captions})
         self._rows = {text: row for row, text in enumerate(texts)}
         self._texts = embed_texts(texts)
-        self._seen: dict[ImageFile, Vectors] = {}
 
     def by_mlp(self, items: Sequence[Item]) -> Vectors:
         """Vectors `[items, 384]` of pictures through a trained network, of texts by MiniLM."""
@@ -90,19 +91,13 @@ class FrozenPictures:
 
         return knn_transfer(self._features, Captions(self._texts, rows).targets().numpy(), reduce)
 
-    @cached_property
-    def _tower(self) -> VisionTower:
-        return load_tower(CLASSIFIER.verified())
-
     def _embed(self, items: Sequence[Item], transfer: Transfer) -> Vectors:
         if _all_text(items):
             return embed_texts([text for (text,) in items if isinstance(text, str)])
         files = [medium for (medium,) in items if isinstance(medium, ImageFile)]
         if len(files) != len(items):
             raise ModelError("the frozen image features see pictures alone")
-        fresh = [file for file in dict.fromkeys(files) if file not in self._seen]
-        self._seen.update(zip(fresh, self._see(fresh), strict=True))
-        return transfer(np.stack([self._seen[f] for f in files]))
+        return transfer(np.stack(self._see(files)))
 
     def _kept(self, files: Sequence[ImageFile], cache: Path) -> Vectors:
         """Features `[files, FEATURES]`, read from `cache` where an earlier run left as many."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from operators.model.composed.ingredients import CLASSIFIER
+from operators.model.fused.efficientnet import load_tower
 from operators.model.fused.spec import FAMILY as FUSED
 from operators.model.registry import BASELINE_MODEL, resolve
 from pipelines.evaluation.frozen import VERSION, FrozenPictures, FrozenSpeech
@@ -21,7 +23,7 @@ from schemas.card import Role
 
 if TYPE_CHECKING:
     from operators.model.contract import ModelSpec
-    from operators.model.fused.engine import FusedEngine
+    from operators.model.fused.engine import FusedEngine, See
     from pipelines.evaluation.late import Map
 
 Embed = Callable[[Sequence[Item], str], Vectors]
@@ -102,6 +104,22 @@ class Remembered:
         return vectors
 
 
+class SeenOnce:
+    """A vision tower that sees no picture twice: several systems stand on it."""
+
+    def __init__(self, see: See) -> None:
+        self._see = see
+        self._known: dict[bytes, torch.Tensor] = {}
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """As the tower: uint8 `[pictures, side, side, 3]` to features `[pictures, width]`."""
+        keys = [hashlib.sha256(picture.tobytes()).digest() for picture in pixels.cpu().numpy()]
+        fresh = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if fresh:
+            self._known.update(zip(fresh, self._see(pixels[list(fresh.values())]), strict=True))
+        return torch.stack([self._known[key] for key in keys])
+
+
 def digest_of(model: str, role: str, items: Sequence[Item]) -> str:
     """A sha256 over what decides the items' vectors; files count by path, size and time of change."""
     found = hashlib.sha256(f"{model}\n{role}".encode())
@@ -164,7 +182,9 @@ class Systems:
 
     @cached_property
     def _model(self) -> SpecEmbedder:
-        return SpecEmbedder(self.spec, threads=self.threads)
+        if self.spec.card.family != FUSED:
+            return SpecEmbedder(self.spec, threads=self.threads)
+        return SpecEmbedder(self.spec, engine=self._fused)
 
     @cached_property
     def _late(self) -> SpecEmbedder:
@@ -187,14 +207,14 @@ class Systems:
 
         return SpecEmbedder(self.spec, engine=LateFusion(self._fused, see, say))
 
-    @property
+    @cached_property
     def _fused(self) -> FusedEngine:
         from operators.model.fused.engine import FusedEngine
 
-        engine = self._model.engine
+        engine = self.spec.load(None, self.threads)
         if not isinstance(engine, FusedEngine):
             raise TypeError(f"late fusion needs the towers of a fused engine, not {type(engine).__name__}")
-        return engine
+        return replace(engine, vision=SeenOnce(engine.vision))
 
     @cached_property
     def _composed(self) -> SpecEmbedder:
@@ -202,7 +222,12 @@ class Systems:
 
     @cached_property
     def _pictures(self) -> FrozenPictures:
-        return FrozenPictures(self.data)
+        see = (
+            self._fused.vision
+            if self.spec.card.family == FUSED
+            else SeenOnce(load_tower(CLASSIFIER.verified()))
+        )
+        return FrozenPictures(self.data, see)
 
     @cached_property
     def _speech(self) -> FrozenSpeech:

@@ -40,7 +40,7 @@ def teach_mixtures(
     recipe: MixingRecipe,
     each: Callable[[int, float], None],
 ) -> list[float]:
-    """Train the speaker beside words through the trunk as it is; it starts as the one that speaks alone.
+    """Train the speaker beside words through the trunk as it is.
 
     Args:
         read: of the network, whose `vision.beside` changes and nothing else.
@@ -53,7 +53,6 @@ def teach_mixtures(
         The loss of each step.
     """
     vision = read.network.vision
-    vision.beside.load_state_dict(vision.speaker.state_dict())
     read.network.requires_grad_(False)
     vision.beside.requires_grad_(True)
     optimizer = torch.optim.AdamW(vision.beside.parameters(), lr=recipe.rate, weight_decay=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from pipelines.training.trainer import Task
 
 _MOST = 5_000
 """Pairs of texts."""
+_CROSSED = 40
+"""Pictures, and the wishes that each is crossed with."""
 
 
 def utterances(data: TrainingData, device: torch.device) -> list[tuple[Heard, str]]:
@@ -56,8 +59,12 @@ def retrieval_pairs(
         rows: of the pictures that are taken.
         unseen: text pairs and wishes that are kept for validation: the first.
     """
-    texts = data.pairs[unseen:][:_MOST]
+    texts, wishes = data.pairs[unseen:][:_MOST], data.wishes[unseen:]
+    side = min(_CROSSED, len(rows), len(wishes))
+    subjects = [(seen[i], data.pictures[i].name) for i in rows]
+    mixed = composed(subjects, wishes, side)(side * side, random.Random(0))  # noqa: S311
     return {
         "text": ([(asked,) for asked, _ in texts], [(answer,) for _, answer in texts]),
         "picture": ([(data.pictures[i].name,) for i in rows], [(seen[i],) for i in rows]),
+        "picture+words": (list(mixed.queries), list(mixed.positives)),
     }

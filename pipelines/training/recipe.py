@@ -43,9 +43,9 @@ class JointStage(Stage):
 class Recipe(Frozen):
     """Everything that decides a run, but for versions and hardware.
 
-    `hearing`: stages of the hearing adapter, of the tasks `speech` and `unspoken`; `mixing`: each from the speaker as
-    it was taught; `stages`: joint ones, each from where the last one ended; `soup`: checkpoints in the mixture at most,
-    repetitions counted; `projection`: the principal axes stay where it is not given.
+    `hearing`: stages of the hearing adapter, of the tasks `speech` and `unspoken`; `mixing` and the joint `stages`:
+    each from where the last one ended; `soup`: checkpoints in the mixture at most, repetitions counted;
+    `projection`: the principal axes stay where it is not given.
     """
 
     name: str

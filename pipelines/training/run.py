@@ -109,6 +109,7 @@ class _Run:
     def start(self) -> FusedNetwork:
         """The ingredients, what is fitted in closed form, and a projection onto the texts' principal axes."""
         recipe, data = self.recipe, self.data
+        torch.manual_seed(recipe.seed)
         network = from_ingredients(FusedConfig(image_anchors=len(data.pictures), widths=recipe.widths))
         fit_concepts(network.vision.concepts, data.features, data.captions, data.classes, recipe.sight)
         whisper, trunk = (
@@ -120,11 +121,12 @@ class _Run:
         return network
 
     def speaker(self, network: FusedNetwork) -> StageRecord:
-        """Teach the speaker, or read it where an earlier call of this run left it."""
+        """Teach the speaker, or read it where an earlier call of this run left it; beside words it says the same."""
         kept, began = self.folder / "speaker.pt", time.monotonic()
         if kept.exists():
             state = torch.load(kept, weights_only=True)
             network.load_state_dict(state["learned"], strict=False)
+            network.vision.beside.load_state_dict(network.vision.speaker.state_dict())
             return StageRecord.model_validate_json(state["record"])
 
         def each(step: int, loss: float) -> None:
@@ -139,6 +141,7 @@ class _Run:
             if name.startswith(("vision.speaker.", "markers."))
         }
         torch.save({"learned": learned, "record": record.model_dump_json()}, kept)
+        network.vision.beside.load_state_dict(network.vision.speaker.state_dict())
         return record
 
     def hearing(self, network: FusedNetwork) -> StageRecord:
@@ -177,7 +180,7 @@ class _Run:
         )
 
     def mix(self, network: FusedNetwork, seen: Sequence[Seen], folds: Sequence[int]) -> list[StageRecord]:
-        """Teach what speaks a picture beside words, each time from what speaks it alone."""
+        """Teach what speaks a picture beside words, each time from where the last one ended."""
         data, records = self.data, []
         rows = _training_rows(folds)
         subjects = [(seen[i], data.pictures[i].name) for i in rows]
@@ -186,8 +189,8 @@ class _Run:
             kept = self.checkpoint(name).with_name(RECORD_FILE)
             if kept.exists():
                 records.append(StageRecord.model_validate_json(kept.read_text(encoding="utf-8")))
+                network.load_state_dict(load_file(self.checkpoint(name), device=str(self.device)))
                 continue
-            network.load_state_dict(load_file(self.checkpoint(_SPEAKER), device=str(self.device)))
             losses = teach_mixtures(
                 Reader(network, _tokenizer(), remember=False),
                 subjects,
@@ -220,7 +223,7 @@ class _Run:
         """Learn the projection on what the network makes of training pairs; the scores that follow."""
         assert self.recipe.projection is not None
         rows = _training_rows(folds)
-        read = Reader(network, _tokenizer(), remember=False)
+        read = Reader(network, _tokenizer(), remember=True)
         drawn = retrieval_pairs(self.data, seen, rows, _UNSEEN)
         start = network.projection.weight.detach().float().cpu()
         # Orthogonal rows: their transpose takes the projection off again.
@@ -231,7 +234,7 @@ class _Run:
         network.projection.weight.data.copy_(
             learn_projection(start, pairs, self.recipe.widths, self.recipe.projection)
         )
-        return validation.scores(network, read)
+        return validation.scores(network, Reader(network, _tokenizer(), remember=True))
 
     def join(self, network: FusedNetwork, tasks: dict[str, Task[Item]]) -> list[StageRecord]:
         """Run the joint stages one after the other, each from where the last one ended."""
@@ -277,7 +280,7 @@ class _Run:
         def score(state: State) -> dict[str, float]:
             if id(state) not in known:
                 network.load_state_dict(dict(state))
-                known[id(state)] = validation.scores(network, Reader(network, _tokenizer(), remember=False))
+                known[id(state)] = validation.scores(network, Reader(network, _tokenizer(), remember=True))
             return known[id(state)]
 
         scores = {name: score(state) for name, state in zip(names, states, strict=True)}
