@@ -48,12 +48,14 @@ def soup_bar(folder: Path) -> tuple[Bar, ...]:
     path = folder / RECORD_FILE
     if not path.is_file():
         return ()
-    scores = RunRecord.model_validate_json(path.read_text(encoding="utf-8")).scores
-    means = {name: sum(found.values()) / len(found) for name, found in scores.items() if found}
-    soup = means.pop("soup", None)
-    if soup is None or not means:
+    record = RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    means = {name: sum(found.values()) / len(found) for name, found in record.scores.items() if found}
+    ingredients = [means[name] for name in record.soup if name in means]
+    if "soup" not in means or not ingredients:
         return ()
-    return (_bar("soup: mean validation score over its best checkpoint", soup / max(means.values()), 1.0),)
+    return (
+        _bar("soup: mean validation score over its best checkpoint", means["soup"] / max(ingredients), 1.0),
+    )
 
 
 def _against(report: Evaluation, task: str, other: str, measure: Measure, least: float) -> list[Bar]:

@@ -10,10 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from operators.model.composed.ingredients import CLASSIFIER, SPEECH
-from operators.model.fused.efficientnet import FEATURES, SIDE, VisionTower, load_tower
+from operators.model.composed.ingredients import SPEECH
+from operators.model.fused.config import FusedConfig
+from operators.model.fused.efficientnet import FEATURES, SIDE
+from operators.model.fused.engine import See
 from operators.model.fused.towers import RATE, WIDTH, WINDOW_S, AudioTower
-from pipelines.evaluation.baselines import Transfer, Vectors, knn_transfer, mlp_transfer
+from operators.model.fused.vision import Concepts
+from pipelines.evaluation.baselines import (
+    Transfer,
+    Vectors,
+    knn_transfer,
+    mlp_transfer,
+    paired_projections,
+)
 from pipelines.evaluation.items import ImageFile, Item, Sound
 from pipelines.training.composed import embed_texts
 from pipelines.training.data.pictures import clip_art, fluent_emoji, noto_emoji
@@ -21,9 +30,10 @@ from pipelines.training.data.raster import open_picture, pixels
 from pipelines.training.data.speech import read_shard
 from pipelines.training.data.splits import head_noun, split
 from pipelines.training.heads import Captions
+from pipelines.training.sight import fit_likeness
 from schemas.errors import ModelError
 
-VERSION = "1"
+VERSION = "2"
 """Of the fitted maps: another one makes remembered vectors void."""
 _BATCH = 32
 _STEP = 320
@@ -32,9 +42,10 @@ _SPOKEN = 2_000
 
 
 class FrozenPictures:
-    """Mean features of the fused model's vision tower; fitted on the training pictures that every model here has."""
+    """The fused model's frozen vision tower `see`; maps are fitted on the training pictures that every model has."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, see: See) -> None:
+        self._tower = see
         self._train, _ = split([*clip_art(data), *fluent_emoji(data), *noto_emoji(data)])
         self._features = self._kept(
             [ImageFile(p.path) for p in self._train], data / "features" / "sight-train.npy"
@@ -42,7 +53,6 @@ class FrozenPictures:
         texts = sorted({caption for p in self._train for caption in p.captions})
         self._rows = {text: row for row, text in enumerate(texts)}
         self._texts = embed_texts(texts)
-        self._seen: dict[ImageFile, Vectors] = {}
 
     def by_mlp(self, items: Sequence[Item]) -> Vectors:
         """Vectors `[items, 384]` of pictures through a trained network, of texts by MiniLM."""
@@ -54,17 +64,32 @@ class FrozenPictures:
 
     @cached_property
     def _mlp(self) -> Transfer:
-        captions = [self._texts[[self._rows[c] for c in p.captions]] for p in self._train]
-        return mlp_transfer(self._features, captions, [head_noun(p.name) for p in self._train])
+        return mlp_transfer(self._features, self._captions, self._nouns)
+
+    @cached_property
+    def projections(self) -> tuple[Transfer, Transfer]:
+        """CLIP's maps of features `[pictures, FEATURES]` and of MiniLM's vectors `[texts, 384]` into one space."""
+        return paired_projections(self._features, self._captions, self._nouns)
+
+    @property
+    def _captions(self) -> list[Vectors]:
+        return [self._texts[[self._rows[c] for c in p.captions]] for p in self._train]
+
+    @property
+    def _nouns(self) -> list[str]:
+        return [head_noun(p.name) for p in self._train]
 
     @cached_property
     def _knn(self) -> Transfer:
         rows = [[self._rows[c] for c in p.captions] for p in self._train]
-        return knn_transfer(self._features, Captions(self._texts, rows).targets().numpy())
+        likeness = Concepts(FusedConfig(image_anchors=1))
+        fit_likeness(likeness, torch.from_numpy(self._features))
 
-    @cached_property
-    def _tower(self) -> VisionTower:
-        return load_tower(CLASSIFIER.verified())
+        def reduce(features: Vectors) -> Vectors:
+            with torch.inference_mode():
+                return np.asarray(likeness.reduce(torch.from_numpy(features)).numpy(), np.float32)
+
+        return knn_transfer(self._features, Captions(self._texts, rows).targets().numpy(), reduce)
 
     def _embed(self, items: Sequence[Item], transfer: Transfer) -> Vectors:
         if _all_text(items):
@@ -72,9 +97,7 @@ class FrozenPictures:
         files = [medium for (medium,) in items if isinstance(medium, ImageFile)]
         if len(files) != len(items):
             raise ModelError("the frozen image features see pictures alone")
-        fresh = [file for file in dict.fromkeys(files) if file not in self._seen]
-        self._seen.update(zip(fresh, self._see(fresh), strict=True))
-        return transfer(np.stack([self._seen[f] for f in files]))
+        return transfer(np.stack(self._see(files)))
 
     def _kept(self, files: Sequence[ImageFile], cache: Path) -> Vectors:
         """Features `[files, FEATURES]`, read from `cache` where an earlier run left as many."""
@@ -91,7 +114,7 @@ class FrozenPictures:
         found: list[Vectors] = []
         for start in range(0, len(files), _BATCH):
             stacked = np.stack([pixels(open_picture(f.path), SIDE) for f in files[start : start + _BATCH]])
-            found.extend(self._tower(torch.from_numpy(stacked))[:, 0].numpy())
+            found.extend(self._tower(torch.from_numpy(stacked)).numpy())
         return found
 
 

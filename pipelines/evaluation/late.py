@@ -1,15 +1,14 @@
-"""Late fusion of the fused model's own towers: what its trunk has to beat on the same inputs."""
+"""Late fusion: separate encoders with a map each into one space, and the sum of their vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from tokenizers import Tokenizer
 
-from operators.model.composed.fusion import Vector, fuse
+from operators.model.composed.fusion import Vector, unit
 from operators.model.composed.ingredients import SPEECH_TOKENIZER, TEXT
 from operators.model.composed.text import TextTower
 from operators.model.contract import Inputs
@@ -22,24 +21,25 @@ from pipelines.evaluation.items import Vectors
 _MOST = 254
 """Tokens of a transcript that the text tower reads."""
 Rows = list[tuple[int, PartKind, npt.NDArray[np.int32]]]
+Map = Callable[[Vectors], Vectors]
 
 
 class LateFusion:
-    """An engine of separate vectors in the text tower's space, added by weight.
+    """An engine of separate vectors, of length one for each kind of part, added.
 
-    Text by MiniLM; a picture by the concept that the fused model's vision names; a sound by the transcript of its
-    hearing tower, read by MiniLM. A sound without words adds nothing beside other parts.
+    Text by MiniLM through `say`; a picture by the fused model's frozen vision tower through `see`; a sound by the
+    transcript of its hearing tower, read as text. A sound without words adds nothing beside other parts.
     """
 
-    def __init__(self, fused: FusedEngine) -> None:
+    def __init__(self, fused: FusedEngine, see: Map, say: Map) -> None:
         folder = TEXT.verified().parent
-        self._fused = fused
+        self._fused, self._look, self._say = fused, see, say
         self._text = TextTower(folder, fused.device)
         self._tokenizer = FastTokenizer.from_folder(folder)
         self._heard: Tokenizer = Tokenizer.from_file(str(SPEECH_TOKENIZER.verified()))
 
     def embed(self, inputs: Inputs) -> Vectors:
-        """Unit vectors of prepared inputs: float32 `[inputs, 384]`."""
+        """Unit vectors of prepared inputs: float32 `[inputs, dim]`."""
         flat = [(i, part) for i, parts in enumerate(inputs) for part in parts]
         rows: Rows = [(i, p.kind, p.array) for i, p in flat if p.kind is PartKind.TOKENS]
         rows += self._hear(
@@ -47,20 +47,19 @@ class LateFusion:
         )
         found: list[list[tuple[PartKind, float, Vector]]] = [[] for _ in inputs]
         if rows:
-            for (i, kind, row), vector in zip(rows, self._text.embed([r for _, _, r in rows]), strict=True):
-                found[i].append((kind, float(len(row)), vector))
+            said = self._say(self._text.embed([r for _, _, r in rows]))
+            for (i, kind, row), vector in zip(rows, said, strict=True):
+                found[i].append((kind, float(len(row)), unit(vector)))
         pictures = [(i, p) for i, p in flat if p.kind in (PartKind.IMAGE, PartKind.FRAME)]
         for (i, part), vector in zip(pictures, self._see([p for _, p in pictures]), strict=True):
-            found[i].append((part.kind, 1.0, vector))
-        return np.stack([fuse(parts) for parts in found])
+            found[i].append((part.kind, 1.0, unit(vector)))
+        return np.stack([_added(parts) for parts in found])
 
     def _see(self, parts: Sequence[Part]) -> Sequence[Vector]:
         if not parts:
             return []
-        with torch.inference_mode():
-            seen = torch.stack([features[0] for features in self._fused.see([p.array for p in parts])])
-            concepts: torch.Tensor = self._fused.network.vision.concepts(seen)
-        return list(np.asarray(concepts.float().cpu().numpy(), np.float32))
+        seen = [features.float().cpu().numpy() for features in self._fused.see([p.array for p in parts])]
+        return list(self._look(np.stack(seen)))
 
     def _hear(self, sounds: Sequence[tuple[int, Part]], parts: Sequence[int]) -> Rows:
         """Transcripts as rows of the text tower's tokens."""
@@ -73,3 +72,10 @@ class LateFusion:
                     (i, part.kind, np.concatenate([self._tokenizer.prefix, ids, self._tokenizer.suffix]))
                 )
         return rows
+
+
+def _added(parts: Sequence[tuple[PartKind, float, Vector]]) -> Vector:
+    """The sum over kinds of the mean of each kind's vectors, all at length one."""
+    kinds = dict.fromkeys(kind for kind, _, _ in parts)
+    means = [unit(np.sum([share * v for k, share, v in parts if k is kind], axis=0)) for kind in kinds]
+    return unit(np.sum(means, axis=0))

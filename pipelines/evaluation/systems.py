@@ -1,16 +1,19 @@
-"""What stands in the table: the model, the composed model as late fusion or as an ASR cascade, and frozen features."""
+"""What stands in the table: the model, late fusion of its towers, an ASR cascade, and frozen features."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from operators.model.composed.ingredients import CLASSIFIER
+from operators.model.fused.efficientnet import load_tower
 from operators.model.fused.spec import FAMILY as FUSED
 from operators.model.registry import BASELINE_MODEL, resolve
 from pipelines.evaluation.frozen import VERSION, FrozenPictures, FrozenSpeech
@@ -20,6 +23,8 @@ from schemas.card import Role
 
 if TYPE_CHECKING:
     from operators.model.contract import ModelSpec
+    from operators.model.fused.engine import FusedEngine, See
+    from pipelines.evaluation.late import Map
 
 Embed = Callable[[Sequence[Item], str], Vectors]
 
@@ -30,6 +35,9 @@ PARTS = {
 }
 AVERAGE = "average of parts"
 LATE = "late fusion"
+"""CLIP's way: frozen encoders, a linear projection of each, trained by contrast on the model's own pictures."""
+UNFUSED = "parts without the trunk"
+"""The vectors that the fused model's own concepts and MiniLM give, added: what its trunk makes of them is not in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,22 @@ class Remembered:
         return vectors
 
 
+class SeenOnce:
+    """A vision tower that sees no picture twice: several systems stand on it."""
+
+    def __init__(self, see: See) -> None:
+        self._see = see
+        self._known: dict[bytes, torch.Tensor] = {}
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """As the tower: uint8 `[pictures, side, side, 3]` to features `[pictures, width]`."""
+        keys = [hashlib.sha256(picture.tobytes()).digest() for picture in pixels.cpu().numpy()]
+        fresh = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if fresh:
+            self._known.update(zip(fresh, self._see(pixels[list(fresh.values())]), strict=True))
+        return torch.stack([self._known[key] for key in keys])
+
+
 def digest_of(model: str, role: str, items: Sequence[Item]) -> str:
     """A sha256 over what decides the items' vectors; files count by path, size and time of change."""
     found = hashlib.sha256(f"{model}\n{role}".encode())
@@ -122,6 +146,7 @@ class Systems:
         card = spec.card.model_dump_json()
         self.model = self._remembered(lambda i, r: self._model.embed(i, r), card)
         self.late = self._remembered(lambda i, r: self._late.embed(i, r), f"late {VERSION} {card}")
+        self.unfused = self._remembered(lambda i, r: self._unfused.embed(i, r), f"unfused {VERSION} {card}")
         baseline = self._baseline.card.model_dump_json()
         self.composed = self._remembered(lambda i, r: self._composed.embed(i, r), baseline)
 
@@ -138,7 +163,7 @@ class Systems:
     def _baselines(self, kind: Kind) -> list[System]:
         lines: list[System] = []
         if self.spec.card.family == FUSED and kind in (Kind.PICTURE, Kind.COMPOSED):
-            lines.append(whole(LATE, self.late))
+            lines += [whole(LATE, self.late), whole(UNFUSED, self.unfused)]
         if self.spec.card.model_id != BASELINE_MODEL:
             name = {Kind.TEXT: "MiniLM", Kind.SPEECH: "ASR cascade"}.get(kind, BASELINE_MODEL)
             lines.append(whole(name, self.composed))
@@ -157,17 +182,39 @@ class Systems:
 
     @cached_property
     def _model(self) -> SpecEmbedder:
-        return SpecEmbedder(self.spec, threads=self.threads)
+        if self.spec.card.family != FUSED:
+            return SpecEmbedder(self.spec, threads=self.threads)
+        return SpecEmbedder(self.spec, engine=self._fused)
 
     @cached_property
     def _late(self) -> SpecEmbedder:
-        from operators.model.fused.engine import FusedEngine
+        see, say = self._pictures.projections
+        return self._added(see, say)
+
+    @cached_property
+    def _unfused(self) -> SpecEmbedder:
+        concepts = self._fused.network.vision.concepts
+
+        def see(features: Vectors) -> Vectors:
+            with torch.inference_mode():
+                found: torch.Tensor = concepts(torch.from_numpy(features).to(self._fused.device))
+            return np.asarray(found.float().cpu().numpy(), np.float32)
+
+        return self._added(see, lambda vectors: vectors)
+
+    def _added(self, see: Map, say: Map) -> SpecEmbedder:
         from pipelines.evaluation.late import LateFusion
 
-        engine = self._model.engine
+        return SpecEmbedder(self.spec, engine=LateFusion(self._fused, see, say))
+
+    @cached_property
+    def _fused(self) -> FusedEngine:
+        from operators.model.fused.engine import FusedEngine
+
+        engine = self.spec.load(None, self.threads)
         if not isinstance(engine, FusedEngine):
             raise TypeError(f"late fusion needs the towers of a fused engine, not {type(engine).__name__}")
-        return SpecEmbedder(self.spec, engine=LateFusion(engine))
+        return replace(engine, vision=SeenOnce(engine.vision))
 
     @cached_property
     def _composed(self) -> SpecEmbedder:
@@ -175,7 +222,12 @@ class Systems:
 
     @cached_property
     def _pictures(self) -> FrozenPictures:
-        return FrozenPictures(self.data)
+        see = (
+            self._fused.vision
+            if self.spec.card.family == FUSED
+            else SeenOnce(load_tower(CLASSIFIER.verified()))
+        )
+        return FrozenPictures(self.data, see)
 
     @cached_property
     def _speech(self) -> FrozenSpeech:

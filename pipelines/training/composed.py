@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from operators.model.composed import ingredients
-from operators.model.composed.heads import ImageHead, load_heads, save_heads
+from operators.model.composed.heads import ImageHead, load_heads, reduce, save_heads
 from operators.model.composed.text import TextTower
 from operators.model.tokens import FastTokenizer
 from pipelines.evaluation.baselines import knn_transfer
@@ -17,7 +17,7 @@ from pipelines.evaluation.retrieval import Result, evaluate
 from pipelines.training.data.features import image_features
 from pipelines.training.data.pictures import Picture, clip_art, fluent_emoji, noto_emoji, stamps
 from pipelines.training.data.splits import split
-from pipelines.training.heads import Captions, HeadRecipe, Vectors, fit_head, rotation_of
+from pipelines.training.heads import Captions, HeadRecipe, Vectors, fit_head, rotation_of, whitening
 
 Embed = Callable[[Vectors], Vectors]
 
@@ -73,7 +73,10 @@ def train_composed(work: Path, out: Path, recipe: HeadRecipe) -> dict[tuple[str,
     turn = rotation.numpy()
     dim = turn.shape[0]
     results: dict[tuple[str, str, int], Result] = {}
-    baseline = knn_transfer(sets.features, captions.targets().numpy())
+    mean, basis = whitening(torch.from_numpy(sets.features), recipe)
+    baseline = knn_transfer(
+        sets.features, captions.targets().numpy(), lambda x: reduce(torch.from_numpy(x), mean, basis).numpy()
+    )
     for name, (pictures, features) in sets.tests.items():
         queries, relevant = sets.names(pictures)
         results["knn", name, dim] = evaluate(queries, baseline(features), relevant)

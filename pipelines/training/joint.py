@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from operators.model.fused.network import FusedNetwork
 from operators.model.tokens import FastTokenizer
@@ -19,10 +18,9 @@ from pipelines.training.trainer import Pairs, Task
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A picture: its concept `[hidden]`, from a regression that was not fitted to its noun, and its features."""
+    """A picture by its concept `[hidden]`, from a regression that was not fitted to its noun."""
 
     concept: torch.Tensor
-    features: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,17 @@ class Reader:
             vectors[i] = vector
         return torch.stack(vectors)
 
+    def all(self, items: Sequence[Item], batch: int = 64) -> torch.Tensor:
+        """Vectors `[items, dim]` of many items, without gradients; about equally long ones are read together."""
+        order = sorted(range(len(items)), key=lambda i: sum(_length(part) for part in items[i]))
+        found: list[torch.Tensor] = [torch.empty(0)] * len(items)
+        with torch.no_grad():
+            for start in range(0, len(order), batch):
+                rows = order[start : start + batch]
+                for i, vector in zip(rows, self([items[i] for i in rows]), strict=True):
+                    found[i] = vector
+        return torch.stack(found)
+
     def _remembered(self, texts: Sequence[str]) -> list[torch.Tensor]:
         fresh = [text for text in dict.fromkeys(texts) if text not in self._known]
         if fresh:
@@ -75,13 +84,8 @@ class Reader:
         parts = [part for item in items for part in item]
         seen = [part for part in parts if isinstance(part, Seen)]
         heard = [part for part in parts if isinstance(part, Heard)]
-        said = iter(
-            network.vision.say(
-                torch.stack([p.concept for p in seen]), torch.stack([p.features for p in seen])
-            )
-            if seen
-            else ()
-        )
+        beside = [len(item) > 1 for item in items for part in item if isinstance(part, Seen)]
+        said = iter(network.vision.say(torch.stack([p.concept for p in seen]), beside) if seen else ())
         told = iter(network.audio([p.rows for p in heard], words.weight))
 
         def row(part: str | Seen | Heard) -> torch.Tensor:
@@ -99,6 +103,11 @@ class Reader:
 
 _TEXT_TOKENS = 64
 """Of a training text; pairs are sentences."""
+
+
+def _length(part: str | Seen | Heard) -> int:
+    """About how many tokens a part takes."""
+    return len(part) // 4 if isinstance(part, str) else 6 if isinstance(part, Seen) else len(part.rows)
 
 
 def named_pictures(pictures: Sequence[Picture], seen: Sequence[Seen]) -> Task[Item]:
@@ -196,8 +205,3 @@ def _numbers(pictures: Sequence[Picture]) -> list[int]:
 def _ids(texts: Sequence[str]) -> list[int]:
     first: dict[str, int] = {}
     return [first.setdefault(text.lower(), len(first)) for text in texts]
-
-
-def freeze_all_but(network: nn.Module, learning: Sequence[str]) -> tuple[str, ...]:
-    """Names of the parameters that do not begin with any of `learning`: what a stage freezes."""
-    return tuple(name for name, _ in network.named_parameters() if not name.startswith(tuple(learning)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -16,12 +15,13 @@ from pipelines.training.composed import embed_texts
 from pipelines.training.data import sources
 from pipelines.training.data.features import sight_features
 from pipelines.training.data.pictures import Picture, clip_art, fluent_emoji, noto_emoji
-from pipelines.training.data.sound import read_features
+from pipelines.training.data.sound import Heard
 from pipelines.training.data.speech import is_test_sentence
 from pipelines.training.data.splits import fold, split
+from pipelines.training.data.spoken import spoken_features
 from pipelines.training.data.wordnet import synsets
 from pipelines.training.heads import Captions, Vectors
-from pipelines.training.joint import Heard, Seen
+from pipelines.training.joint import Seen
 from pipelines.training.recipe import DataRecipe
 from pipelines.training.sight import SightRecipe, class_vectors, concepts_of, fit_concepts
 
@@ -46,7 +46,7 @@ class TrainingData:
     classes: Vectors
     pairs: Sequence[tuple[str, str]]
     wishes: Sequence[tuple[str, str]]
-    sounds: Sequence[tuple[Heard, str]] = ()
+    sounds: Sequence[Heard] = ()
 
 
 def prepare(recipe: DataRecipe, work: Path, seed: int = 0) -> TrainingData:
@@ -73,7 +73,7 @@ def prepare(recipe: DataRecipe, work: Path, seed: int = 0) -> TrainingData:
         classes=class_vectors(sources.imagenet_classes(work), embed_texts),
         pairs=pairs[: recipe.pairs],
         wishes=wishes[: recipe.pairs],
-        sounds=_sounds(work, recipe.sounds),
+        sounds=spoken_features(work, recipe.sentences, recipe.phrases),
     )
 
 
@@ -89,11 +89,6 @@ def _text_pairs(work: Path, rng: random.Random) -> tuple[list[tuple[str, str]], 
     return pairs, wishes
 
 
-def _sounds(work: Path, count: int) -> list[tuple[Heard, str]]:
-    heard = (h for h in read_features(work / "speech" / "features") if h.text)
-    return [(Heard(torch.from_numpy(h.features[:].astype("float32"))), h.text) for h in islice(heard, count)]
-
-
 def unfitted_concepts(
     data: TrainingData, recipe: SightRecipe, folds: int, classifier: torch.nn.Module
 ) -> tuple[list[Seen], list[int]]:
@@ -102,13 +97,10 @@ def unfitted_concepts(
     out = torch.empty(len(data.pictures), data.classes.shape[1])
     for number in sorted(set(numbers.tolist())):
         kept, left = (torch.nonzero(numbers != number)[:, 0], torch.nonzero(numbers == number)[:, 0])
-        config = FusedConfig(
-            image_anchors=len(kept), vision_dim=data.features.shape[1], image_classes=len(data.classes)
-        )
+        config = FusedConfig(image_anchors=len(kept), image_classes=len(data.classes))
         concepts = Concepts(config)
         concepts.classifier.load_state_dict(classifier.state_dict())
         some = Captions(data.captions.vectors, [data.captions.rows[i] for i in kept.tolist()])
         fit_concepts(concepts, data.features[kept.numpy()], some, data.classes, recipe)
         out[left] = concepts_of(concepts, data.features[left.numpy()]).clone()
-    features = torch.from_numpy(data.features)
-    return [Seen(c, f) for c, f in zip(out, features, strict=True)], numbers.tolist()
+    return [Seen(concept) for concept in out], numbers.tolist()

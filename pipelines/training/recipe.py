@@ -9,6 +9,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from operators.model.source import first_line
+from pipelines.training.mixing import MixingRecipe
+from pipelines.training.projection import ProjectionRecipe
 from pipelines.training.sight import SightRecipe
 from pipelines.training.trainer import Stage
 from schemas.card import Frozen
@@ -18,13 +20,14 @@ RECIPES = Path(__file__).with_name("recipes")
 
 
 class DataRecipe(Frozen):
-    """`sources` of pictures; `pictures` and `sounds` limit how many are taken, `folds` of nouns give each picture a
-    concept from a regression without its noun, and the first fold is validation. `sounds` needs spoken shards.
+    """`sources` of pictures; `pictures` limits how many are taken, `folds` of nouns give each picture a concept from
+    a regression without its noun, and the first fold is validation. So many `sentences` and `phrases` are spoken.
     """
 
     sources: tuple[Literal["clipart", "fluent", "noto"], ...] = ("clipart", "fluent", "noto")
     pictures: int | None = Field(default=None, gt=0)
-    sounds: int = Field(default=0, ge=0)
+    sentences: int = Field(default=0, ge=0)
+    phrases: int = Field(default=0, ge=0)
     pairs: int | None = Field(default=None, gt=0)
     folds: int = Field(default=6, gt=1)
 
@@ -38,8 +41,11 @@ class JointStage(Stage):
 
 
 class Recipe(Frozen):
-    """Everything that decides a run, but for versions and hardware. `hearing`: stages of the hearing adapter, whose
-    one task is `speech`; `soup`: checkpoints in the mixture at most, repetitions counted.
+    """Everything that decides a run, but for versions and hardware.
+
+    `hearing`: stages of the hearing adapter, of the tasks `speech` and `unspoken`; `mixing` and the joint `stages`:
+    each from where the last one ended; `soup`: checkpoints in the mixture at most, repetitions counted;
+    `projection`: the principal axes stay where it is not given.
     """
 
     name: str
@@ -47,7 +53,9 @@ class Recipe(Frozen):
     data: DataRecipe = DataRecipe()
     sight: SightRecipe = SightRecipe()
     hearing: tuple[Stage, ...] = ()
-    stages: tuple[JointStage, ...]
+    mixing: tuple[MixingRecipe, ...] = ()
+    stages: tuple[JointStage, ...] = ()
+    projection: ProjectionRecipe | None = None
     widths: tuple[int, ...] = (384, 256, 128, 64)
     soup: int = Field(default=6, gt=0)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from operators.model.composed import ingredients
@@ -18,13 +18,15 @@ from operators.model.fused.config import FusedConfig
 from operators.model.fused.hearing import word_pieces
 from operators.model.fused.network import WEIGHTS_FILE, FusedNetwork, from_ingredients
 from operators.model.tokens import FastTokenizer
-from pipelines.training.data.sound import Heard as SpokenSound
 from pipelines.training.heads import rotation_of
 from pipelines.training.hearing import teach_hearing
-from pipelines.training.joint import Item, Reader, Seen, composed, named_pictures, spoken, text_pairs
+from pipelines.training.joint import Item, Reader, Seen
+from pipelines.training.mixing import teach_mixtures
+from pipelines.training.pairs import joint_tasks, retrieval_pairs, utterances
 from pipelines.training.prepare import TrainingData, prepare, unfitted_concepts
+from pipelines.training.projection import learn_projection
 from pipelines.training.recipe import JointStage, Recipe
-from pipelines.training.record import RunRecord, StageRecord, versions
+from pipelines.training.record import RECORD_FILE, RunRecord, StageRecord, versions
 from pipelines.training.sight import fit_concepts, teach_speaker
 from pipelines.training.soup import State, blend, greedy_soup
 from pipelines.training.trainer import Stage, Task, Trainer
@@ -32,6 +34,7 @@ from pipelines.training.validate import Validation
 
 Progress = Callable[[str], None]
 _VALIDATION_FOLD = 0
+_SPEAKER = "speaker"
 _UNSEEN = 200
 """Text pairs and wishes that are kept for validation."""
 _PICTURES = 300
@@ -72,13 +75,17 @@ def run_recipe(
     stages = [run.speaker(network)]
     if data.sounds and recipe.hearing:
         stages.append(run.hearing(network))
+    run.keep(network, _SPEAKER)
     seen, folds = unfitted_concepts(data, recipe.sight, recipe.data.folds, network.vision.concepts.classifier)
     network = network.to(chosen)
-    seen = [Seen(s.concept.to(chosen), s.features.to(chosen)) for s in seen]
+    seen = [Seen(s.concept.to(chosen)) for s in seen]
+    stages += run.mix(network, seen, folds)
     stages += run.join(network, run.tasks(seen, folds))
     kept = [i for i, number in enumerate(folds) if number == _VALIDATION_FOLD][:_PICTURES]
     validation = Validation.of(data, kept, seen, _UNSEEN)
     soup, scores = run.blend(network, validation)
+    if recipe.projection:
+        scores["projection"] = run.project(network, seen, folds, validation)
     network.cpu().save(folder, packed=True)
     record = RunRecord(
         recipe=recipe.model_dump(mode="json"),
@@ -102,6 +109,7 @@ class _Run:
     def start(self) -> FusedNetwork:
         """The ingredients, what is fitted in closed form, and a projection onto the texts' principal axes."""
         recipe, data = self.recipe, self.data
+        torch.manual_seed(recipe.seed)
         network = from_ingredients(FusedConfig(image_anchors=len(data.pictures), widths=recipe.widths))
         fit_concepts(network.vision.concepts, data.features, data.captions, data.classes, recipe.sight)
         whisper, trunk = (
@@ -113,11 +121,12 @@ class _Run:
         return network
 
     def speaker(self, network: FusedNetwork) -> StageRecord:
-        """Teach the speaker, or read it where an earlier call of this run left it."""
+        """Teach the speaker, or read it where an earlier call of this run left it; beside words it says the same."""
         kept, began = self.folder / "speaker.pt", time.monotonic()
         if kept.exists():
             state = torch.load(kept, weights_only=True)
             network.load_state_dict(state["learned"], strict=False)
+            network.vision.beside.load_state_dict(network.vision.speaker.state_dict())
             return StageRecord.model_validate_json(state["record"])
 
         def each(step: int, loss: float) -> None:
@@ -132,21 +141,21 @@ class _Run:
             if name.startswith(("vision.speaker.", "markers."))
         }
         torch.save({"learned": learned, "record": record.model_dump_json()}, kept)
+        network.vision.beside.load_state_dict(network.vision.speaker.state_dict())
         return record
 
     def hearing(self, network: FusedNetwork) -> StageRecord:
         """Teach the hearing adapter through the trunk as it is; its own checkpoints make it resume."""
         began = time.monotonic()
-        heard = [SpokenSound(np.asarray(h.rows), text, "") for h, text in self.data.sounds]
         with torch.no_grad():
             read = Reader(network, _tokenizer(), remember=False)
-            texts = [text for _, text in self.data.sounds]
+            texts = [heard.text for heard in self.data.sounds]
             vectors = torch.cat(
                 [read([(t,) for t in texts[i : i + _EVERY]]) for i in range(0, len(texts), _EVERY)]
             )
         losses = teach_hearing(
             network,
-            heard,
+            self.data.sounds,
             vectors,
             self.folder / "checkpoints/hearing",
             self.recipe.hearing,
@@ -158,23 +167,74 @@ class _Run:
 
     def tasks(self, seen: Sequence[Seen], folds: Sequence[int]) -> dict[str, Task[Item]]:
         """Every task that there is data for, without what validation looks at."""
-        data = self.data
-        rows = [i for i, number in enumerate(folds) if number != _VALIDATION_FOLD]
-        pictures = [data.pictures[i] for i in rows]
-        named = [(seen[i], data.pictures[i].name) for i in rows]
-        pairs, wishes = data.pairs[_UNSEEN:], data.wishes[_UNSEEN:]
         teacher = from_ingredients(FusedConfig()).to(self.device)
-        teacher.projection.weight.data.copy_(rotation_of(data.captions.vectors).to(self.device))
+        teacher.projection.weight.data.copy_(rotation_of(self.data.captions.vectors).to(self.device))
         teach = Reader(teacher, _tokenizer(), remember=True)
-        tasks = {
-            "picture": named_pictures(pictures, [seen[i] for i in rows]),
-            "picture+words": composed(named, wishes),
-            "text": text_pairs(pairs, lambda texts: teach([(text,) for text in texts])),
+        return joint_tasks(
+            self.data,
+            seen,
+            _training_rows(folds),
+            utterances(self.data, self.device),
+            _UNSEEN,
+            lambda texts: teach([(text,) for text in texts]),
+        )
+
+    def mix(self, network: FusedNetwork, seen: Sequence[Seen], folds: Sequence[int]) -> list[StageRecord]:
+        """Teach what speaks a picture beside words, each time from where the last one ended."""
+        data, records = self.data, []
+        rows = _training_rows(folds)
+        subjects = [(seen[i], data.pictures[i].name) for i in rows]
+        for number, recipe in enumerate(self.recipe.mixing, 1):
+            name, began = f"mixing-{number}", time.monotonic()
+            kept = self.checkpoint(name).with_name(RECORD_FILE)
+            if kept.exists():
+                records.append(StageRecord.model_validate_json(kept.read_text(encoding="utf-8")))
+                network.load_state_dict(load_file(self.checkpoint(name), device=str(self.device)))
+                continue
+            losses = teach_mixtures(
+                Reader(network, _tokenizer(), remember=False),
+                subjects,
+                data.wishes[_UNSEEN:],
+                recipe,
+                partial(self._tell, name),
+            )
+            records.append(StageRecord(name=name, seconds=time.monotonic() - began, losses=tuple(losses)))
+            self.keep(network, name)
+            kept.write_text(records[-1].model_dump_json(), encoding="utf-8")
+        return records
+
+    def checkpoint(self, name: str) -> Path:
+        """Where the weights lie that a stage ended with."""
+        return self.folder / "checkpoints" / name / name / WEIGHTS_FILE
+
+    def keep(self, network: FusedNetwork, name: str) -> None:
+        """Write the whole network as a stage's checkpoint."""
+        path = self.checkpoint(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, path)
+
+    def _tell(self, name: str, step: int, loss: float) -> None:
+        if step % _EVERY == 0:
+            self.progress(f"{name}: step {step}, loss {loss:.3f}")
+
+    def project(
+        self, network: FusedNetwork, seen: Sequence[Seen], folds: Sequence[int], validation: Validation
+    ) -> dict[str, float]:
+        """Learn the projection on what the network makes of training pairs; the scores that follow."""
+        assert self.recipe.projection is not None
+        rows = _training_rows(folds)
+        read = Reader(network, _tokenizer(), remember=True)
+        drawn = retrieval_pairs(self.data, seen, rows, _UNSEEN)
+        start = network.projection.weight.detach().float().cpu()
+        # Orthogonal rows: their transpose takes the projection off again.
+        pairs = {
+            name: (read.all(asked).float().cpu() @ start, read.all(answers).float().cpu() @ start)
+            for name, (asked, answers) in drawn.items()
         }
-        if data.sounds:
-            tasks["speech"] = spoken(data.sounds)
-            tasks["speech+words"] = composed(data.sounds, wishes)
-        return tasks
+        network.projection.weight.data.copy_(
+            learn_projection(start, pairs, self.recipe.widths, self.recipe.projection)
+        )
+        return validation.scores(network, Reader(network, _tokenizer(), remember=True))
 
     def join(self, network: FusedNetwork, tasks: dict[str, Task[Item]]) -> list[StageRecord]:
         """Run the joint stages one after the other, each from where the last one ended."""
@@ -211,16 +271,16 @@ class _Run:
     def blend(
         self, network: FusedNetwork, validation: Validation
     ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-        """Load the soup of the stages' checkpoints into the network; its weights and every checkpoint's scores."""
-        names = [stage.name for stage in self.recipe.stages]
-        files = [self.folder / "checkpoints" / name / name / WEIGHTS_FILE for name in names]
-        states = [load_file(file, device=str(self.device)) for file in files]
+        """Load the soup of all checkpoints into the network; its weights and every checkpoint's scores."""
+        mixed_names = [f"mixing-{number}" for number in range(1, len(self.recipe.mixing) + 1)]
+        names = [_SPEAKER, *mixed_names, *(stage.name for stage in self.recipe.stages)]
+        states = [load_file(self.checkpoint(name), device=str(self.device)) for name in names]
         known: dict[int, dict[str, float]] = {}
 
         def score(state: State) -> dict[str, float]:
             if id(state) not in known:
                 network.load_state_dict(dict(state))
-                known[id(state)] = validation.scores(network, Reader(network, _tokenizer(), remember=False))
+                known[id(state)] = validation.scores(network, Reader(network, _tokenizer(), remember=True))
             return known[id(state)]
 
         scores = {name: score(state) for name, state in zip(names, states, strict=True)}
@@ -238,6 +298,10 @@ class _Run:
             f"soup: {dict(zip(names, weights, strict=True))}, score {validation.mean(scores['soup']):.3f}"
         )
         return dict(zip(names, weights, strict=True)), scores
+
+
+def _training_rows(folds: Sequence[int]) -> list[int]:
+    return [i for i, number in enumerate(folds) if number != _VALIDATION_FOLD]
 
 
 def _frozen(network: FusedNetwork, stage: JointStage) -> Stage:

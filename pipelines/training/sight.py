@@ -8,12 +8,14 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from operators.model.fused.network import FusedNetwork, Marker
+from operators.model.fused.network import FusedNetwork
 from operators.model.fused.vision import Concepts
+from operators.parts import PartKind
 from pipelines.training.heads import Captions, Vectors
 from schemas.card import Frozen
 
 _BATCH_PICTURES = 2_048
+_EPS = 1e-6
 
 
 class SightRecipe(Frozen):
@@ -41,7 +43,7 @@ def fit_concepts(
 
     Args:
         concepts: its sizes say how many of the pictures become anchors: the first.
-        features: means over cells `[pictures, vision_dim]`.
+        features: `[pictures, vision_dim]`.
         captions: of the same pictures.
         classes: text vectors of the classifier's names `[image_classes, hidden]`.
         recipe: weights.
@@ -51,8 +53,7 @@ def fit_concepts(
     centre = targets.mean(0)
     named = torch.from_numpy(classes)
     concepts.classes.copy_(recipe.named * (named - named.mean(0)))
-    concepts.mean.copy_(x.mean(0))
-    concepts.basis.copy_(_whitening(x - x.mean(0), len(concepts.basis), recipe.seed))
+    fit_likeness(concepts, x, recipe.seed)
     with torch.no_grad():
         anchors = concepts.reduce(x)
         concepts.anchors.zero_()[: len(x)] = anchors
@@ -61,8 +62,17 @@ def fit_concepts(
         concepts.duals.zero_()[: len(x)] = torch.linalg.solve(kernel, targets - centre)
 
 
+def fit_likeness(concepts: Concepts, features: torch.Tensor, seed: int = 0) -> None:
+    """Standardise and whiten, so that `reduce` tells pictures `[pictures, vision_dim]` apart."""
+    concepts.mean.copy_(features.mean(0))
+    concepts.scale.copy_(1 / (features.std(0) + _EPS))
+    standard = (features - concepts.mean) * concepts.scale
+    for basis, group in zip(concepts.bases, standard.split_with_sizes(concepts.groups, 1), strict=True):
+        basis.copy_(_whitening(group, len(basis), seed))
+
+
 def _whitening(centred: torch.Tensor, components: int, seed: int) -> torch.Tensor:
-    """Whitening rows `[components, vision_dim]`; of fewer pictures than components the last rows are zero."""
+    """Whitening rows `[components, group]`; of fewer pictures than components the last rows are zero."""
     torch.manual_seed(seed)
     rank = min(components, len(centred) - 1)
     _, values, columns = torch.svd_lowrank(centred, q=rank, niter=4)
@@ -131,15 +141,11 @@ def teach_speaker(
 
 def spoken_rows(network: FusedNetwork, concepts: torch.Tensor) -> list[torch.Tensor]:
     """The trunk's input for pictures of which nothing but the concept is known: `[tokens, hidden]` each."""
-    soft = network.vision.speaker(concepts)
-    rest = soft.new_zeros(len(soft), 1, soft.shape[2])
-    first = network.markers.weight[Marker.IMAGE_START].expand(len(soft), 1, -1)
-    last = network.markers.weight[Marker.IMAGE_END].expand(len(soft), 1, -1)
-    return list(torch.cat([first, soft, rest, last], 1))
+    return [network.between(PartKind.IMAGE, soft) for soft in network.vision.speaker(concepts)]
 
 
 def concepts_of(concepts: Concepts, features: Vectors) -> torch.Tensor:
-    """Concepts `[pictures, hidden]` of many pictures' means over cells."""
+    """Concepts `[pictures, hidden]` of many pictures' features."""
     with torch.inference_mode():
         x = torch.from_numpy(features)
         return torch.cat([concepts(x[i : i + _BATCH_PICTURES]) for i in range(0, len(x), _BATCH_PICTURES)])

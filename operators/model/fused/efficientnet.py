@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 SIDE = 224
-"""Pixels of a side: 7 x 7 cells of 32."""
-FEATURES = 1280
+"""Pixels of a side."""
+SEEN = 1280
+"""What the classifier looks at."""
 CLASSES = 1000
 _STEM = 32
 _EPS = 1e-3
@@ -35,6 +36,13 @@ _STAGES = (
     _Stage(1, 3, 1, 6, 352),
 )
 """EfficientNet-B0's stages, 1.1 times as wide and 1.2 times as deep (Tan and Le 2019; Lite: no squeeze, ReLU6)."""
+_TEXTURES = ((5,), (3, 4))
+"""Stages whose channels' mean and spread tell drawings apart, which the classifier of photographs does not."""
+GROUPS = (SEEN, *(2 * sum(_STAGES[i].channels for i in group) for group in _TEXTURES))
+"""Widths of the parts of a picture's features."""
+FEATURES = sum(GROUPS)
+_ENDS = {sum(s.repeats for s in _STAGES[: i + 1]) - 1: i for group in _TEXTURES for i in group}
+"""The last block of each of these stages."""
 
 
 class _SameConv(nn.Conv2d):
@@ -78,21 +86,27 @@ class VisionTower(nn.Module):
                 blocks.append(_Block(before, stage, 1 if repeat else stage.stride))
                 before = stage.channels
         self.blocks = nn.Sequential(*blocks)
-        self.head = _SameConv(before, FEATURES, 1)
-        self.classifier = nn.Linear(FEATURES, CLASSES)
+        self.head = _SameConv(before, SEEN, 1)
+        self.classifier = nn.Linear(SEEN, CLASSES)
 
     @torch.inference_mode()
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Features of uint8 pixels `[images, side, side, 3]` on any device.
 
         Returns:
-            float32 `[images, 1 + cells, FEATURES]`: the mean over the cells, then each cell, row by row.
+            float32 `[images, FEATURES]`: what the classifier averages over the picture, then each texture group's
+            channel means and standard deviations, stage by stage.
         """
         weight = self.stem.weight
         x = pixels.to(weight.device).permute(0, 3, 1, 2).to(weight.dtype) / 127.5 - 1
         x = nn.functional.relu6(self.stem(x.contiguous(memory_format=torch.channels_last)))
-        cells = nn.functional.relu6(self.head(self.blocks(x))).flatten(2).transpose(1, 2)
-        return torch.cat([cells.mean(1, keepdim=True), cells], 1).float()
+        textures: dict[int, torch.Tensor] = {}
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in _ENDS:
+                textures[_ENDS[i]] = torch.cat([x.mean((2, 3)), x.std((2, 3))], 1)
+        seen = nn.functional.relu6(self.head(x)).mean((2, 3))
+        return torch.cat([seen, *(textures[stage] for group in _TEXTURES for stage in group)], 1).float()
 
 
 def load_tower(checkpoint: Path) -> VisionTower:

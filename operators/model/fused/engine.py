@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from operators.model.fused.towers import AudioTower
 
 See = Callable[[torch.Tensor], torch.Tensor]
-"""uint8 pixels `[pictures, side, side, 3]` to features `[pictures, 1 + cells, vision_dim]`."""
+"""uint8 pixels `[pictures, side, side, 3]` to features `[pictures, vision_dim]`."""
 
 _PICTURES = {"cpu": 32}
 _PICTURES_GPU = 256

@@ -51,8 +51,8 @@ _MARKERS = {
 class Piece:
     """One part for the network, on its device.
 
-    `data` by kind: tokens int64 `[tokens]`; image and frame float32 `[1 + cells, vision_dim]`, the mean over the
-    cells first; audio float32 `[steps, audio_dim]` of the audio encoder.
+    `data` by kind: tokens int64 `[tokens]`; image and frame float32 `[vision_dim]`; audio float32
+    `[steps, audio_dim]` of the audio encoder.
     """
 
     kind: PartKind
@@ -130,7 +130,9 @@ class FusedNetwork(nn.Module):
         if kind is PartKind.AUDIO:
             heard: list[torch.Tensor] = self.audio(features, words)
             return heard
-        seen: list[torch.Tensor] = self.vision(features)
+        worded = [any(p.kind is PartKind.TOKENS for p in pieces) for pieces in inputs]
+        beside = [flag for flag, pieces in zip(worded, inputs, strict=True) for p in pieces if p.kind is kind]
+        seen: list[torch.Tensor] = self.vision(features, beside)
         return seen
 
     def between(self, kind: PartKind, soft: torch.Tensor, at_ms: int | None = None) -> torch.Tensor:

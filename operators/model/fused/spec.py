@@ -29,7 +29,7 @@ _CONFIG_FILE, _WEIGHTS_FILE = "fused.json", "model.safetensors"
 _PREPROCESSING = "fused/1"
 _BOUNDARIES = 2
 _SIDE = 224
-"""Pixels of a picture's side: 7 x 7 cells of the vision tower."""
+"""Pixels of a picture's side, as the vision tower takes it."""
 _TEXT_TOKENS = 250
 """What the trunk was trained for, less its own markers and what a chunk takes more than inside its text."""
 _AUDIO_S = 30

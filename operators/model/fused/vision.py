@@ -8,79 +8,82 @@ import torch
 from torch import nn
 
 from operators.model.fused.config import FusedConfig
-from operators.model.fused.soft import SoftTokens
 
 _WIDTH = 0.1
-"""Of the kernel `exp((cosine - 1) / _WIDTH)` between pictures."""
+"""Of the kernel `exp((likeness - 1) / _WIDTH)` between pictures."""
 
 
 class VisionTokens(nn.Module):
     """The adapter of the vision tower: a concept first, then tokens that the trunk reads as that concept.
 
     The concept is a point of the space of the trunk's text vectors, so that what speaks it can be trained on texts
-    alone. One token more carries what the concept leaves out.
+    alone. Beside words it is spoken otherwise than alone: what reads well alone drowns or outshouts them.
     """
 
     def __init__(self, config: FusedConfig) -> None:
         super().__init__()
         self.concepts = Concepts(config)
-        self.speaker = Speaker(config.hidden, config.picture_tokens - 1)
-        self.rest = SoftTokens(config.vision_dim, config.hidden)
-        nn.init.zeros_(self.rest.linear.weight)
-        nn.init.zeros_(self.rest.linear.bias)
+        self.speaker = Speaker(config.hidden, config.picture_tokens)
+        self.beside = Speaker(config.hidden, config.picture_tokens)
 
-    def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Soft tokens `[picture_tokens, hidden]` of each picture.
+    def forward(self, features: Sequence[torch.Tensor], beside: Sequence[bool]) -> list[torch.Tensor]:
+        """Soft tokens `[picture_tokens, hidden]` of each picture's features `[vision_dim]`, alone or beside words."""
+        return list(self.say(self.concepts(torch.stack(list(features))), beside)) if features else []
 
-        Args:
-            features: of each picture `[1 + cells, vision_dim]`, the mean over its cells first.
-        """
-        if not features:
-            return []
-        seen = torch.stack([f[0] for f in features])
-        return list(self.say(self.concepts(seen), seen))
-
-    def say(self, concepts: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        """Soft tokens `[pictures, picture_tokens, hidden]` of concepts and of the features that they came from."""
-        return torch.cat([self.speaker(concepts), self.rest(seen)[:, None]], 1)
+    def say(self, concepts: torch.Tensor, beside: Sequence[bool]) -> torch.Tensor:
+        """Soft tokens `[pictures, picture_tokens, hidden]` of concepts `[pictures, hidden]`."""
+        company = torch.tensor(beside, device=concepts.device)[:, None, None]
+        said: torch.Tensor = torch.where(company, self.beside(concepts), self.speaker(concepts))
+        return said
 
 
 class Concepts(nn.Module):
     """Features to unit vectors in the space of text vectors, the mean of all captions taken off; fitted, not learned.
 
     The sum of two guesses: kernel ridge regression from the pictures that it was fitted to, and the classes that the
-    tower's classifier believes in, each a text vector of its name. `classes` is `[image_classes, hidden]`; `mean`
-    `[vision_dim]` and `basis` `[image_components, vision_dim]` whiten; `anchors` are the fitted pictures' unit vectors
-    `[image_anchors, image_components]`, `duals` `[image_anchors, hidden]` what each adds.
+    tower's classifier believes in, each a text vector of its name. `classes` is `[image_classes, hidden]`; `mean` and
+    `scale` `[vision_dim]` standardise; `basis` `[components, group]` whitens each group of features by itself;
+    `anchors` are the fitted pictures' unit vectors `[image_anchors, components of all groups]`, `duals`
+    `[image_anchors, hidden]` what each adds.
     """
 
     classes: torch.Tensor
     mean: torch.Tensor
-    basis: torch.Tensor
+    scale: torch.Tensor
     anchors: torch.Tensor
     duals: torch.Tensor
 
     def __init__(self, config: FusedConfig) -> None:
         super().__init__()
-        self.classifier = nn.Linear(config.vision_dim, config.image_classes).requires_grad_(False)
+        self.groups = list(config.vision_groups)
+        self.classifier = nn.Linear(self.groups[0], config.image_classes).requires_grad_(False)
+        for number, (group, components) in enumerate(
+            zip(config.vision_groups, config.image_components, strict=True)
+        ):
+            self.register_buffer(f"basis_{number}", torch.zeros(components, group))
         shapes = {
             "classes": (config.image_classes, config.hidden),
             "mean": (config.vision_dim,),
-            "basis": (config.image_components, config.vision_dim),
-            "anchors": (config.image_anchors, config.image_components),
+            "scale": (config.vision_dim,),
+            "anchors": (config.image_anchors, sum(config.image_components)),
             "duals": (config.image_anchors, config.hidden),
         }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
 
+    @property
+    def bases(self) -> list[torch.Tensor]:
+        """The whitening rows of each group."""
+        return [self.get_buffer(f"basis_{number}") for number in range(len(self.groups))]
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Concepts of the means over the cells, `[pictures, vision_dim]`: `[pictures, hidden]`."""
+        """Concepts of features `[pictures, vision_dim]`: `[pictures, hidden]`."""
         alike = nn.functional.normalize(self.kernel(features) @ self.duals, dim=1)
         return nn.functional.normalize(alike + self.named(features), dim=1)
 
     def named(self, features: torch.Tensor) -> torch.Tensor:
         """The believed classes' vectors, weighted: `[pictures, hidden]`."""
-        named: torch.Tensor = self.classifier(features).softmax(1) @ self.classes
+        named: torch.Tensor = self.classifier(features[:, : self.groups[0]]).softmax(1) @ self.classes
         return named
 
     def kernel(self, features: torch.Tensor) -> torch.Tensor:
@@ -88,8 +91,14 @@ class Concepts(nn.Module):
         return torch.exp((self.reduce(features) @ self.anchors.T - 1) / _WIDTH)
 
     def reduce(self, features: torch.Tensor) -> torch.Tensor:
-        """Whitened unit vectors `[pictures, image_components]`."""
-        return nn.functional.normalize((features - self.mean) @ self.basis.T, dim=1)
+        """Unit vectors `[pictures, components of all groups]`: each group whitened, and as heavy as any other."""
+        parts = ((features - self.mean) * self.scale).split_with_sizes(self.groups, 1)
+        white = [
+            nn.functional.normalize(part @ basis.T, dim=1)
+            for part, basis in zip(parts, self.bases, strict=True)
+        ]
+        likeness: torch.Tensor = torch.cat(white, 1) / len(white) ** 0.5
+        return likeness
 
 
 class Speaker(nn.Module):

@@ -36,7 +36,7 @@ def image_features(
 def sight_features(
     pictures: Sequence[Picture], cache: Path, view: int = 0, device: str = "cpu"
 ) -> npt.NDArray[np.float32]:
-    """What the fused model's tower sees, the mean over its cells: float32 `[pictures, 1280]`, cached likewise."""
+    """What the fused model's tower sees: float32 `[pictures, efficientnet.FEATURES]`, cached likewise."""
     side, width = efficientnet.SIDE, efficientnet.FEATURES
     return _cached(pictures, cache, width, lambda: _look(pictures, _fused_tower(device), side, view))
 
@@ -48,7 +48,7 @@ def _composed_tower(device: str) -> See:
 
 def _fused_tower(device: str) -> See:
     tower = efficientnet.load_tower(CLASSIFIER.verified()).to(device)
-    return lambda batch: tower(batch)[:, 0]
+    return lambda batch: tower(batch)
 
 
 def _cached(

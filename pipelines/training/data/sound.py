@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,9 +174,11 @@ def _write_shard(shard: Path, record: Path, encode: Encode, rng: np.random.Gener
     partial.rename(record)
 
 
-def read_features(folder: Path) -> Iterator[Heard]:
-    """What was encoded, in the shards' order; features stay on disk until they are looked at."""
+def read_features(folder: Path, shards: Container[str] | None = None) -> Iterator[Heard]:
+    """What was encoded of the named shards, or of all, in their order; it stays on disk until it is looked at."""
     for record in sorted(folder.glob("*.json")):
+        if shards is not None and record.stem not in shards:
+            continue
         facts = json.loads(record.read_text(encoding="utf-8"))
         steps = np.load(record.with_suffix(".npy"), mmap_mode="r")
         bounds = zip([0, *facts["ends"]], facts["ends"], strict=False)

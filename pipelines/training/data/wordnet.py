@@ -15,11 +15,12 @@ _EXAMPLE = re.compile(r'"([^"]+)"')
 
 @dataclass(frozen=True, slots=True)
 class Synset:
-    """A meaning: its words, what it means, and sentences that use it."""
+    """A meaning: its words, what it means, sentences that use it, and whether it is a thing's."""
 
     lemmas: tuple[str, ...]
     definition: str
     examples: tuple[str, ...]
+    noun: bool = False
 
 
 def synsets(work: Path) -> Iterator[Synset]:
@@ -28,7 +29,7 @@ def synsets(work: Path) -> Iterator[Synset]:
     for part in _PARTS:
         for line in (root / f"data.{part}").read_text(encoding="utf-8").splitlines():
             if not line.startswith("  "):
-                yield _synset(line)
+                yield _synset(line, noun=part == "noun")
 
 
 def sentences(work: Path, least_words: int = 4, most_words: int = 20) -> list[str]:
@@ -37,11 +38,11 @@ def sentences(work: Path, least_words: int = 4, most_words: int = 20) -> list[st
     return list(dict.fromkeys(e for e in found if least_words <= len(e.split()) <= most_words))
 
 
-def _synset(line: str) -> Synset:
+def _synset(line: str, *, noun: bool) -> Synset:
     data, _, gloss = line.partition(" | ")
     fields = data.split()
     count = int(fields[3], 16)
     lemmas = tuple(re.sub(r"\(\w+\)$", "", w).replace("_", " ") for w in fields[4 : 4 + 2 * count : 2])
     definition = gloss.partition('"')[0].strip(" ;")
     examples = tuple(e.strip() for e in _EXAMPLE.findall(gloss))
-    return Synset(lemmas, definition, examples)
+    return Synset(lemmas, definition, examples, noun)

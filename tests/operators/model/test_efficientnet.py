@@ -8,15 +8,36 @@ import pytest
 import torch
 from torch import nn
 
-from operators.model.fused.efficientnet import CLASSES, FEATURES, VisionTower, _SameConv, load_tower
+from operators.model.fused.efficientnet import (
+    CLASSES,
+    FEATURES,
+    GROUPS,
+    SEEN,
+    VisionTower,
+    _SameConv,
+    load_tower,
+)
 
 
-def test_features_are_the_mean_and_the_cells() -> None:
+def test_features_are_what_the_classifier_averages_and_the_textures_of_three_stages() -> None:
     torch.manual_seed(0)
     tower = VisionTower().eval()
+    maps: dict[str, torch.Tensor] = {}
+    last = {"88": 10, "120": 14, "208": 19}
+    for name, block in last.items():
+        tower.blocks[block].register_forward_hook(lambda _, __, out, name=name: maps.update({name: out}))
+    tower.head.register_forward_hook(lambda _, __, out: maps.update(head=out))
     features = tower(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
-    assert features.shape == (2, 1 + 4, FEATURES)
-    torch.testing.assert_close(features[:, 0], features[:, 1:].mean(1))
+    assert features.shape == (2, FEATURES)
+    seen, fine, coarse = features.split(list(GROUPS), 1)
+    torch.testing.assert_close(seen, maps["head"].clamp(0, 6).mean((2, 3)))
+    torch.testing.assert_close(fine, _textures(maps["208"]))
+    torch.testing.assert_close(coarse, torch.cat([_textures(maps["88"]), _textures(maps["120"])], 1))
+
+
+def _textures(x: torch.Tensor) -> torch.Tensor:
+    assert x.shape[1] in (88, 120, 208)
+    return torch.cat([x.mean((2, 3)), x.std((2, 3))], 1)
 
 
 @pytest.mark.parametrize(("side", "kernel"), [(7, 3), (8, 3), (8, 5), (9, 5)])
@@ -38,8 +59,8 @@ def test_folded_normalisation_is_the_checkpoints() -> None:
     path = CLASSIFIER.verified()
     state = torch.load(path, weights_only=True)
     tower = load_tower(path)
-    assert tower.classifier(torch.zeros(1, FEATURES)).shape == (1, CLASSES)
-    norm = nn.BatchNorm2d(FEATURES, eps=1e-3).eval()
+    assert tower.classifier(torch.zeros(1, SEEN)).shape == (1, CLASSES)
+    norm = nn.BatchNorm2d(SEEN, eps=1e-3).eval()
     norm.load_state_dict({n: state[f"_bn1.{n}"] for n in norm.state_dict()})
     x = torch.randn(1, state["_conv_head.weight"].shape[1], 2, 2)
     expected = norm(nn.functional.conv2d(x, state["_conv_head.weight"]))

@@ -30,8 +30,8 @@ from pipelines.training.trainer import Stage
 torch.set_num_threads(1)
 RATE = 16_000
 SMALL = FusedConfig(
-    hidden=32, layers=2, heads=4, intermediate=64, vocabulary=60, positions=64, vision_dim=12, picture_tokens=3,
-    image_classes=9, image_anchors=8, image_components=6, audio_dim=12, audio_candidates=2, audio_words=50,
+    hidden=32, layers=2, heads=4, intermediate=64, vocabulary=60, positions=64, vision_groups=(8, 4), picture_tokens=3,
+    image_classes=9, image_anchors=8, image_components=(4, 2), audio_dim=12, audio_candidates=2, audio_words=50,
     widths=(32, 16),
 )  # fmt: skip
 STAGES = [

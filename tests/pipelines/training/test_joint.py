@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from operators.model.fused.efficientnet import FEATURES
 from operators.model.fused.network import load_network
 from pipelines.training.data.pictures import Picture
 from pipelines.training.heads import Captions
@@ -27,7 +28,7 @@ ANIMALS = [
 
 
 def seen(number: int) -> Seen:
-    return Seen(torch.full((4,), float(number)), torch.zeros(6))
+    return Seen(torch.full((4,), float(number)))
 
 
 def test_composed_queries_need_both_parts() -> None:
@@ -74,9 +75,9 @@ def toy() -> TrainingData:
 
     generator = np.random.default_rng(0)
     nouns = sorted({name.split()[1] for name in ANIMALS})
-    centres = generator.random((len(nouns), 1280), np.float32) * 3
+    centres = generator.random((len(nouns), FEATURES), np.float32) * 3
     pictures = [Picture("toy", Path(f"{i}"), name) for i, name in enumerate(ANIMALS * 3)]
-    noise = generator.random((len(pictures), 1280), np.float32)
+    noise = generator.random((len(pictures), FEATURES), np.float32)
     features = np.stack([centres[nouns.index(p.name.split()[1])] for p in pictures]) + noise
     vectors = embed_texts(ANIMALS)
     pairs = [(f"about a {name}", f"it is a {name}") for name in ANIMALS] * 40
@@ -104,8 +105,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_recipe_trains_ships_and_records_and_is_resumed_without_a_step(trained: Trained) -> None:
     folder, data, record = trained
-    assert [len(stage.losses) for stage in record.stages] == [3, 2, 2]
-    assert record.soup.keys() == {"align", "join"}
+    assert [len(stage.losses) for stage in record.stages] == [3, 2, 2, 2]
+    assert record.soup.keys() == {"speaker", "mixing-1", "align", "join"}
     best = max(sum(record.scores[name].values()) for name in record.soup)
     assert sum(record.scores["soup"].values()) >= best - 1e-9
     shipped = folder / "model.safetensors"
