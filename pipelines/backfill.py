@@ -18,12 +18,13 @@ from pathlib import Path
 from operators.model.registry import resolve
 from operators.storage import check_lake_uri, explained
 from pipelines.beside import Beside
-from pipelines.embed import Clock, EmbedJob, Run
+from pipelines.embed import EmbedJob
 from pipelines.engine.cluster import cluster
 from pipelines.lease import Lease, held
 from pipelines.ledger import Ledger
 from pipelines.plan import DIFFED
 from pipelines.reader import LakeReader
+from pipelines.run import Clock, Run
 from pipelines.spaces import coverage
 from schemas.corpus import Backfill, Corpus
 from schemas.errors import ConflictError, ErrorCode, LakeError, ModelError, UsageError

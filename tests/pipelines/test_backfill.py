@@ -11,11 +11,12 @@ import pytest
 from operators.model.registry import FAMILIES
 from operators.storage import Storage, join
 from pipelines.backfill import BackfillJob, begun, continued, under_way
-from pipelines.embed import EmbedJob, Run
+from pipelines.embed import EmbedJob
 from pipelines.lease import Lease
 from pipelines.nightly import NightJob
 from pipelines.progress import Progress, Silent
 from pipelines.reader import LakeReader
+from pipelines.run import Run
 from pipelines.spaces import coverage, promote, rollback
 from pipelines.sql import query
 from pipelines.status import status
