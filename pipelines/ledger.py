@@ -10,18 +10,18 @@ from datetime import UTC, datetime
 import polars as pl
 import pyarrow as pa
 
-from operators.lake.files import remove_table
 from operators.lake.layout import Layout, prepared_name
 from operators.lake.log import CatalogLog
 from operators.lake.receipts import Receipts
 from operators.lake.tables import Table
 from operators.storage import Storage
 from pipelines.carry import Carrier
+from pipelines.corpus_tables import create, emptied, widen
 from pipelines.prepared import Changes, Media, kept_before, stale
 from pipelines.runlog import LOGGER
 from schemas.catalog import Catalog, Opened, Published
 from schemas.corpus import Backfill, Corpus, SpaceState
-from schemas.errors import LakeError, ModelError, UsageError
+from schemas.errors import ModelError, UsageError
 from schemas.space import Space
 from schemas.tables import ASSETS, MEDIA, METADATA_DIGEST, space_schema
 
@@ -141,12 +141,12 @@ class Ledger:
         prepared: dict[str, int] = {}
         name = prepared_name(self.space.recipe)
         if keep and (self.corpus not in self.base.corpora or name not in self.entry.prepared):
-            prepared[name] = _emptied(self._media(name), MEDIA)
+            prepared[name] = emptied(self._media(name), MEDIA)
         if known is None:
-            space_version = _create(self.space_table, space_schema(self.space, metadata))
-            assets_version = _create(self.assets_table, ASSETS)
+            space_version = create(self.space_table, space_schema(self.space, metadata))
+            assets_version = create(self.assets_table, ASSETS)
         else:
-            space_version = _widen(self.space_table, known.version, metadata)
+            space_version = widen(self.space_table, known.version, metadata)
             assets_version = known.assets_version
             if not prepared and (space_version, backfill) in (
                 (known.version, None),
@@ -284,39 +284,3 @@ def _check_beside(catalog: Catalog, corpus: str, space: Space) -> None:
         raise UsageError(
             f"{space.id} is the live space of corpus '{corpus}': a backfill wants another model or recipe"
         )
-
-
-def _create(table: Table, schema: pa.Schema) -> int:
-    made = table.ensure(schema)
-    if made.count_rows():
-        raise LakeError(
-            f"{table.uri} holds rows but the catalog does not know it: another run may be starting this corpus; "
-            f"run again, or remove that folder if it is a leftover"
-        )
-    return _widen(table, made.version, [f for f in schema if f.name not in made.schema.names])
-
-
-def _emptied(table: Table, schema: pa.Schema) -> int:
-    """An empty table. One that the catalog does not know holds at most what a cut removal has left."""
-    made = table.ensure(schema)
-    if made.count_rows():
-        remove_table(table.storage, table.uri)
-        made = table.ensure(schema)
-    return int(made.version)
-
-
-def _widen(table: Table, version: int, metadata: list[pa.Field]) -> int:
-    dataset = table.open(version)
-    for field in metadata:
-        index = dataset.schema.get_field_index(field.name)
-        if index >= 0 and dataset.schema.field(index).type != field.type:
-            raise UsageError(
-                f"metadata column '{field.name}' is {field.type} in the manifest and "
-                f"{dataset.schema.field(index).type} in the lake: cast or rename it in the manifest"
-            )
-    missing = [f.with_nullable(True) for f in metadata if f.name not in dataset.schema.names]
-    if not missing:
-        return version
-    head = dataset if table.open().version == version else table.restore(version)
-    head.add_columns(missing)
-    return int(table.open().version)
