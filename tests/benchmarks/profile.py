@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,10 @@ from tests.benchmarks.meter import Spent, metered
 FLAME = Path(__file__).parent / "results" / "flame.svg"
 _START = 8
 _SAMPLES_A_SECOND = 25
+_LEAST_PERCENT = 0.5
+_FRAME = r"<g><title>[^<]*samples, ([0-9.]+)%\)</title>.*?</g>"
+_TITLE = r'(<text id="title"[^>]*>)[^<]*'
+_PROCESS = r"process [0-9]+:&quot;(?:(ray::[^& ]*)|[^&]*?(operators.isolation)?[^&]*)&quot;"
 
 
 def main() -> None:
@@ -78,7 +83,15 @@ def draw(command: list[str]) -> None:
     )
     if done.returncode:
         raise SystemExit(f"py-spy: {done.stderr.strip().splitlines()[-1]}")
+    FLAME.write_text(legible(FLAME.read_text()))
     print(f"flame graph: {FLAME}")
+
+
+def legible(svg: str) -> str:
+    """Without frames too narrow to see, and without this machine's folders in the names of processes."""
+    wide = re.sub(_FRAME, lambda frame: frame[0] if float(frame[1]) >= _LEAST_PERCENT else "", svg)
+    named = re.sub(_PROCESS, lambda found: found[1] or found[2] or "process", wide)
+    return re.sub(_TITLE, r"\1CPU samples of a run and all its processes", named)
 
 
 if __name__ == "__main__":
