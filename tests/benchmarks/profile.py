@@ -30,7 +30,7 @@ _SAMPLES_A_SECOND = 25
 _LEAST_PERCENT = 0.5
 _FRAME = r"<g><title>[^<]*samples, ([0-9.]+)%\)</title>.*?</g>"
 _TITLE = r'(<text id="title"[^>]*>)[^<]*'
-_PROCESS = r"process [0-9]+:&quot;(?:(ray::[^& ]*)|[^&]*?(operators.isolation)?[^&]*)&quot;"
+_PROCESS = r"process [0-9]+:&quot;[^<]*?(&quot;|\.\.(?=<))"
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def draw(command: list[str]) -> None:
 def legible(svg: str) -> str:
     """Without frames too narrow to see, and without this machine's folders in the names of processes."""
     wide = re.sub(_FRAME, lambda frame: frame[0] if float(frame[1]) >= _LEAST_PERCENT else "", svg)
-    named = re.sub(_PROCESS, lambda found: found[1] or found[2] or "process", wide)
+    named = re.sub(_PROCESS, "process", wide)
     return re.sub(_TITLE, r"\1CPU samples of a run and all its processes", named)
 
 
