@@ -71,7 +71,7 @@ def test_the_full_width_is_compared_and_widths_keep_their_share() -> None:
 def test_the_soup_stands_beside_its_best_checkpoint(tmp_path: Path, soup: float, is_met: bool) -> None:
     assert soup_bar(tmp_path) == ()
     scores = {"a": {"x": 0.2, "y": 0.4}, "b": {"x": 0.4, "y": 0.5}, "soup": {"x": soup, "y": 0.5}}
-    record = RunRecord(recipe={}, versions={}, stages=(), scores=scores)
+    record = RunRecord(recipe={}, versions={}, stages=(), soup={"a": 0.0, "b": 1.0}, scores=scores)
     (tmp_path / "run.json").write_text(record.model_dump_json())
     (bar,) = soup_bar(tmp_path)
     assert bar.met is is_met

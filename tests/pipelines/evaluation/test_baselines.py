@@ -30,6 +30,6 @@ def test_projections_of_both_encoders_bring_pictures_and_captions_together() -> 
     mixing = rng.normal(size=(16, 24)).astype(np.float32)
     pictures = said[label] @ mixing + 0.1 * rng.normal(size=(320, 24)).astype(np.float32)
     captions = [said[[number]] for number in label]
-    see, say = paired_projections(pictures, captions, [f"noun {number}" for number in label], epochs=30)
+    see, say = paired_projections(pictures, captions, [f"noun {number}" for number in label], epochs=120)
     found = (unit(say(said)) @ unit(see((said @ mixing).astype(np.float32))).T).argmax(1)
     assert (found == np.arange(40)).mean() > 0.8
