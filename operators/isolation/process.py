@@ -39,6 +39,9 @@ _FIXED = {
     "HOME": "/nonexistent",
     "LANG": "C.UTF-8",
     "MALLOC_ARENA_MAX": "1",
+    # glibc's own upper bounds from the start: a picture's pages would else go and come with each asset.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "RAYON_NUM_THREADS": "1",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -57,6 +56,11 @@ def _gives(way: Way, data: bytes) -> bool:
 
 
 def clock() -> Callable[[], float]:
-    """What tells the CPU seconds of this process and of the children that it has now, exact to the nanosecond."""
-    files = [Path(f"/proc/{child.pid}/schedstat") for child in psutil.Process().children()]
-    return lambda: time.process_time() + sum(int(file.read_text().split()[0]) / 1e9 for file in files)
+    """What tells the CPU seconds of this process and of the children that it has now, with all of their threads."""
+    clocks = [cpu_clock(child.pid) for child in psutil.Process().children()]
+    return lambda: time.process_time() + sum(map(time.clock_gettime, clocks))
+
+
+def cpu_clock(pid: int) -> int:
+    """The id of another process' CPU clock, as `clock_getcpuclockid` of Linux makes it; exact to the nanosecond."""
+    return (~pid << 3) | 2
