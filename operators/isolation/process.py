@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO, cast
 
-from operators.isolation.shelf import NONE, Shelf, shared
+from operators.isolation.shelf import NONE, Buffer, Shelf, shared
 from operators.isolation.wire import (
     PREFIX,
     BrokenFrameError,
-    Buffer,
     Frame,
     black_box,
     erase,

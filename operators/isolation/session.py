@@ -14,10 +14,10 @@ from operators.decode.asset import OpenReference
 from operators.decode.sniff import MediaType
 from operators.isolation.files import descriptor, in_memory
 from operators.isolation.process import ChildDiedError, ChildProcess
+from operators.isolation.shelf import Buffer
 from operators.isolation.wire import (
     SMALL,
     BrokenFrameError,
-    Buffer,
     Frame,
     failure_frame,
     failure_of,
