@@ -127,8 +127,9 @@ def cut(chunks: Iterable[Samples], size: int, overlap: int) -> Iterator[tuple[in
             window[filled : filled + take] = chunk[at : at + take]
             filled, at = filled + take, at + take
             if filled == size:
-                yield start, window.copy()
-                window[:overlap] = window[size - overlap :]
+                yield start, window
+                full, window = window, np.empty(size, np.int16)
+                window[:overlap] = full[size - overlap :]
                 start, filled = start + size - overlap, overlap
     if filled > (overlap if start else 0):
         yield start, window[:filled].copy()

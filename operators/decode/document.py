@@ -32,6 +32,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from operators.decode.asset import OpenReference
 from operators.decode.image import image_part
+from operators.decode.lenient import parsed
 from operators.decode.pdf import pdf_page
 from operators.decode.span import span_parts
 from operators.model.contract import TextCounter
@@ -144,7 +145,7 @@ def parse_document(data: bytes) -> Document:
         AssetError: INVALID_DOCUMENT, with where and what in one line.
     """
     try:
-        return Document.model_validate_json(data.removeprefix(b"\xef\xbb\xbf"))
+        return parsed(Document, data.removeprefix(b"\xef\xbb\xbf"))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(at) for at in first["loc"])

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from operators.decode.asset import Asset
+from operators.decode.lenient import parsed
 from operators.decode.markdown import markdown_readable
 from operators.decode.readable import WHOLE_BYTES, readable_segments
 from operators.decode.text import encoding
@@ -50,7 +51,7 @@ def decode_notebook(asset: Asset) -> Iterator[Segment]:
     codec = encoding(asset.file)
     body = asset.read(WHOLE_BYTES).decode(codec, "replace").removeprefix("\ufeff")
     try:
-        notebook = _Notebook.model_validate_json(body)
+        notebook = parsed(_Notebook, body)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

@@ -24,9 +24,9 @@ import numpy.typing as npt
 
 from operators.decode.sniff import MediaType
 from operators.isolation.limits import address_space, refresh_cpu, restrict
+from operators.isolation.shelf import Buffer, Shelf
 from operators.isolation.wire import (
     PREFIX,
-    Buffer,
     Frame,
     failure_frame,
     failure_of,
@@ -58,8 +58,8 @@ class _StoppedError(BaseException):
 class _Link:
     """The socket, with small messages gathered on their way out."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, sock: socket.socket, inbox: Shelf) -> None:
+        self._sock, self._inbox = sock, inbox
         self._read = bytearray()
         self._fds: list[int] = []
         self._held: list[Buffer] = []
@@ -79,9 +79,10 @@ class _Link:
         while len(self._read) < PREFIX.size:
             if not self._fill():
                 return None
-        head, size = PREFIX.unpack(self._exactly(PREFIX.size))
+        head, size, at = PREFIX.unpack(self._exactly(PREFIX.size))
         header = header_of(self._exactly(head))
-        return Frame(header, self._exactly(size), self._fds.pop(0) if header.get("fd") else None)
+        body = self._inbox.take(at, size, bytes) if at else self._exactly(size)
+        return Frame(header, body, self._fds.pop(0) if header.get("fd") else None)
 
     def ask(self, header: dict[str, Any], pieces: tuple[Buffer, ...] = ()) -> Frame:
         """A question, and the parent's answer."""
@@ -176,6 +177,7 @@ class _Server:
     limits: DecodeConfig
     counter: _Counter
     black_box: mmap.mmap
+    outbox: Shelf
     context: tuple[Any, Any] = (None, None)
     most_idle: int = field(init=False)
 
@@ -216,7 +218,7 @@ class _Server:
             for segment in segments:
                 if self.link.stopped():
                     return
-                self.link.put(segment_frame(segment))
+                self.link.put(segment_frame(segment, self.outbox))
 
     def _open(self, reference: str) -> BinaryIO:
         answer = self.link.ask({"op": "open", "reference": reference})
@@ -225,13 +227,14 @@ class _Server:
         return os.fdopen(answer.fd, "rb")
 
 
-def main(sock_fd: int, lifeline: int, black_box: int, entry: str, limits: str) -> None:
+def main(sock_fd: int, lifeline: int, black_box: int, shelves: int, entry: str, limits: str) -> None:
     """Serve a parent.
 
     Args:
         sock_fd: a connected stream socket.
         lifeline: as `operators.isolation.limits.restrict` wants it.
         black_box: as `operators.isolation.wire.black_box` made it.
+        shelves: as `operators.isolation.shelf.shared` made them.
         entry: `module:function` of what decodes.
         limits: a `DecodeConfig` as JSON.
     """
@@ -240,10 +243,11 @@ def main(sock_fd: int, lifeline: int, black_box: int, entry: str, limits: str) -
     module, _, function = entry.partition(":")
     decode: Decode = getattr(import_module(module), function)
     config = DecodeConfig.model_validate_json(limits)
+    inbox, outbox = Shelf.pair(shelves)
     restrict(config, lifeline)
-    link = _Link(socket.socket(fileno=sock_fd))
+    link = _Link(socket.socket(fileno=sock_fd), inbox)
     link.put(framed({"op": "ready"}), flush=True)
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    _Server(link, decode, config, _Counter(link), mmap.mmap(black_box, 0)).run()
+    _Server(link, decode, config, _Counter(link), mmap.mmap(black_box, 0), outbox).run()

@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 _BLOCK = 1 << 20
-_INLINE = 1 << 17
 
 
-def small(file: BinaryIO) -> bytes | None:
-    """The bytes of a small file in memory: copying them costs less than another descriptor."""
-    if isinstance(file, io.BytesIO) and file.getbuffer().nbytes <= _INLINE:
-        return file.getvalue()
+def in_memory(file: BinaryIO) -> int | None:
+    """The size of a file whose bytes are in this process; None of any other."""
+    if isinstance(file, io.BytesIO) or _unspilled(file):
+        return file.seek(0, io.SEEK_END) or file.tell()
     return None
 
 
@@ -42,9 +41,13 @@ def descriptor(file: BinaryIO) -> Iterator[int]:
         yield copy.fileno()
 
 
+def _unspilled(file: BinaryIO) -> bool:
+    return isinstance(file, tempfile.SpooledTemporaryFile) and cast(Any, file).name is None
+
+
 def _own(file: BinaryIO) -> int | None:
     # Asking a spool in memory for its descriptor would write it to disk.
-    if isinstance(file, tempfile.SpooledTemporaryFile) and cast(Any, file).name is None:
+    if _unspilled(file):
         return None
     try:
         return file.fileno()

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO, cast
 
+from operators.isolation.shelf import NONE, Buffer, Shelf, shared
 from operators.isolation.wire import (
     PREFIX,
     BrokenFrameError,
-    Buffer,
     Frame,
     black_box,
     erase,
@@ -31,13 +31,16 @@ from schemas.errors import EmbedlakeError, ErrorCode
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from operators.isolation.child import main; main(*map(int, sys.argv[2:5]), *sys.argv[5:])"
+    "from operators.isolation.child import main; main(*map(int, sys.argv[2:6]), *sys.argv[6:])"
 )
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TZ")
 _FIXED = {
     "HOME": "/nonexistent",
     "LANG": "C.UTF-8",
     "MALLOC_ARENA_MAX": "1",
+    # glibc's own upper bounds from the start: a picture's pages would else go and come with each asset.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "RAYON_NUM_THREADS": "1",
@@ -74,7 +77,9 @@ class ChildProcess:
         self._held = open(held, "wb", buffering=0)  # noqa: SIM115 (held as long as the child may live)
         path = json.dumps([os.path.abspath(folder) for folder in sys.path])
         self._black_box, self._last_words = black_box(), cast("Frame | None", None)
-        fds = (theirs.fileno(), lifeline, self._black_box.fileno())
+        shelves = shared()
+        self.inbox, self._outbox = Shelf.pair(shelves)
+        fds = (theirs.fileno(), lifeline, self._black_box.fileno(), shelves)
         words = [*map(str, fds), entry, limits.model_dump_json()]
         with theirs, tempfile.TemporaryFile() as said:
             try:
@@ -85,7 +90,7 @@ class ChildProcess:
                     stderr=said,
                     cwd="/",
                     env={**{k: os.environ[k] for k in _INHERITED if k in os.environ}, **_FIXED},
-                    pass_fds=fds,
+                    pass_fds=[fd for fd in fds if fd != NONE],
                     start_new_session=True,
                 )
             except OSError as error:
@@ -93,6 +98,8 @@ class ChildProcess:
                 raise _unstarted(str(error)) from error
             finally:
                 os.close(lifeline)
+                if shelves != NONE:
+                    os.close(shelves)
             self._sock = ours
             self._reader = cast(io.BufferedReader, ours.makefile("rb", buffering=1 << 16))
             self._wait_until_ready(theirs, said)
@@ -133,11 +140,11 @@ class ChildProcess:
             ChildDiedError: it ended, said nothing for too long, or spoke nonsense.
         """
         try:
-            head, size = PREFIX.unpack(self._bytes(PREFIX.size))
+            head, size, at = PREFIX.unpack(self._bytes(PREFIX.size))
             if head > _HEADER_BYTES or size > self._limits.memory_bytes:
                 raise BrokenFrameError(f"a message of {head + size} bytes")
             header = self._bytes(head)
-            return Frame(header_of(header), self._array(size) if size else b"", mark=zlib.crc32(header))
+            return Frame(header_of(header), self._body(at, size), mark=zlib.crc32(header))
         except TimeoutError as error:
             raise self._silent() from error
         except BrokenFrameError as error:
@@ -161,8 +168,16 @@ class ChildProcess:
             raise ConnectionResetError
         return data
 
-    def _array(self, size: int) -> bytearray:
+    def _body(self, at: int, size: int) -> Buffer:
         """Bytes that whoever gets the arrays in them may write to."""
+        if not at:
+            return self._array(size) if size else b""
+        try:
+            return self._outbox.take(at, size, bytearray)
+        except ValueError as error:
+            raise BrokenFrameError(str(error)) from error
+
+    def _array(self, size: int) -> bytearray:
         data = bytearray(size)
         view, at = memoryview(data), 0
         while at < size:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from operators.decode.asset import OpenReference
 from operators.decode.sniff import MediaType
-from operators.isolation.files import descriptor, small
+from operators.isolation.files import descriptor, in_memory
 from operators.isolation.process import ChildDiedError, ChildProcess
+from operators.isolation.shelf import Buffer
 from operators.isolation.wire import (
+    SMALL,
     BrokenFrameError,
     Frame,
     failure_frame,
@@ -21,6 +24,7 @@ from operators.isolation.wire import (
     framed,
     media_of,
     segment_of,
+    shelved,
 )
 from operators.model.contract import TextCounter
 from operators.parts import Segment
@@ -82,11 +86,27 @@ class Session:
         if context != self._context or asset.counter is not self._counter:
             self.process.send(framed({"op": "context"}, [pickle.dumps(context)]))
             self._context, self._counter = context, asset.counter
-        body = small(asset.file)
-        if body is not None:
-            return self.process.send(framed({"op": "decode", "name": asset.name}, [body]))
+        header = {"op": "decode", "name": asset.name}
+        frame = self._whole(header, asset.file)
+        if frame is not None:
+            return self.process.send(frame)
         with descriptor(asset.file) as fd:
-            return self.process.send(framed({"op": "decode", "name": asset.name, "fd": True}), fd)
+            return self.process.send(framed({**header, "fd": True}), fd)
+
+    def _whole(self, header: dict[str, str], file: BinaryIO) -> list[Buffer] | None:
+        """The file and its header as one frame; None where the child has to read it by a descriptor."""
+        size = in_memory(file)
+        if size is None:
+            return None
+        file.seek(0)
+        if size < SMALL:
+            return framed(header, [file.read()])
+        found = self.process.inbox.room(size)
+        if found is None:
+            return None
+        at, memory = found
+        cast(io.BytesIO, file).readinto(memory)
+        return shelved(header, at, size)
 
     def _messages(self, asset: Asset) -> Iterator[Message]:
         started = False

@@ -1,4 +1,4 @@
-"""Frames between parent and child: a JSON header, raw bytes, and perhaps a file descriptor.
+"""Frames between parent and child: a JSON header, raw bytes (here or on a shelf), and perhaps a file descriptor.
 
 A frame is data alone, so that a child which was taken over cannot make its parent run anything.
 """
@@ -19,14 +19,16 @@ import numpy as np
 
 from operators.decode.sniff import MediaType
 from operators.isolation.files import scratch
+from operators.isolation.shelf import Buffer, Shelf
 from operators.parts import DTYPES, Locator, Part, PartKind, Segment
 from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode, Stage
 
-PREFIX = struct.Struct("<IQ")
-"""The lengths of a frame's header and of its bytes."""
+PREFIX = struct.Struct("<IQQ")
+"""The lengths of a frame's header and of its bytes, and where on the shelf these are: 0 where they follow."""
 
-Buffer = bytes | bytearray | memoryview
+SMALL = 1 << 14
+"""Bytes that go with their header for less than a place on the shelf costs."""
 _INLINE = 1 << 15
 """Pieces of a message that are smaller are joined: a system call costs more than a copy of them."""
 _LOCATOR = tuple(f.name for f in fields(Locator))
@@ -54,10 +56,17 @@ class BrokenFrameError(Exception):
     """What arrived is no frame of this protocol."""
 
 
-def framed(header: dict[str, Any], pieces: Sequence[Buffer] = ()) -> list[Buffer]:
-    """A frame as the buffers to send."""
+def framed(header: dict[str, Any], pieces: Sequence[Buffer] = (), shelf: Shelf | None = None) -> list[Buffer]:
+    """A frame as the buffers to send; what is large goes to the shelf while there is room."""
+    size = sum(map(len, pieces))
+    at = shelf.put(pieces) if shelf is not None and size >= SMALL else None
+    return shelved(header, at, size) if at is not None else [*shelved(header, 0, size), *pieces]
+
+
+def shelved(header: dict[str, Any], at: int, size: int) -> list[Buffer]:
+    """A frame whose bytes are on the shelf already."""
     head = json.dumps(header, separators=(",", ":")).encode()
-    return [PREFIX.pack(len(head), sum(len(p) for p in pieces)) + head, *pieces]
+    return [PREFIX.pack(len(head), size, at) + head]
 
 
 def send(sock: socket.socket, buffers: Sequence[Buffer], fd: int | None = None) -> None:
@@ -157,7 +166,7 @@ def erase(box: BinaryIO) -> None:
 def recorded(box: BinaryIO) -> Frame | None:
     """What was written down of the asset at hand; None where there is nothing that can be read."""
     data = os.pread(box.fileno(), mmap.PAGESIZE, 0)
-    head, size = PREFIX.unpack_from(data)
+    head, size, _ = PREFIX.unpack_from(data)
     header = data[PREFIX.size : PREFIX.size + head]
     try:
         return Frame(header_of(header), mark=zlib.crc32(header)) if head and not size else None
@@ -165,7 +174,7 @@ def recorded(box: BinaryIO) -> Frame | None:
         return None
 
 
-def segment_frame(segment: Segment) -> list[Buffer]:
+def segment_frame(segment: Segment, shelf: Shelf | None = None) -> list[Buffer]:
     """A segment; its arrays are the frame's bytes, one after the other."""
     arrays = [
         np.ascontiguousarray(part.data, DTYPES[part.kind]) for part in segment.parts if part.data is not None
@@ -180,7 +189,7 @@ def segment_frame(segment: Segment) -> list[Buffer]:
             for part in segment.parts
         ],
     }
-    return framed(header, [array.reshape(-1).view(np.uint8).data for array in arrays if array.size])
+    return framed(header, [array.reshape(-1).view(np.uint8).data for array in arrays if array.size], shelf)
 
 
 def segment_of(frame: Frame) -> Segment:

@@ -13,7 +13,6 @@ import random
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from operators.isolation.decoders import Decoders
 from schemas.config import DecodeConfig
 from schemas.recipe import Recipe
 from tests.benchmarks.corpus import WORDS
+from tests.benchmarks.fair import cpu_clock
 from tests.operators.decode.clips import audio, card, every, tone, video
 from tests.operators.decode.pages import Words, pdf_bytes
 from tests.operators.decode.test_registry import no_reference
@@ -82,8 +82,7 @@ def spent(decode: Decode, data: bytes, times: int, child: psutil.Process) -> Spe
 
 
 def _cpu(child: psutil.Process) -> float:
-    """CPU seconds of the child's only thread, exact to the nanosecond."""
-    return int(Path(f"/proc/{child.pid}/schedstat").read_text().split()[0]) / 1e9
+    return time.clock_gettime(cpu_clock(child.pid))
 
 
 def measure(data: bytes, isolated: Decoders, child: psutil.Process, rounds: int) -> list[float]:

@@ -1,7 +1,8 @@
 """Plain calls of libraries that do the same job as a decoder: the ones measured against it.
 
 Pictures give uint8 `[height, width, 3]` RGB at the model's size, sound int16 at 16 kHz in windows of 30 s, video its
-frame of each second, pages a render and a text, text its chunks. Each library on one thread.
+frame of each second, pages a render and a text, text its chunks. Each library on one thread. `LESS` names what gives
+less than a decoder does.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import cv2
 import lxml.html
 import numpy as np
 import pypdfium2 as pdfium
+import semantic_text_splitter
 import simplejpeg
 import soundfile
 import soxr
 from av.video.reformatter import Interpolation
 from PIL import Image
 from selectolax.lexbor import LexborHTMLParser
+from tokenizers import Tokenizer
 
 from operators.decode.audio import Samples
 from operators.model.contract import TextCounter
@@ -58,6 +61,12 @@ def opencv(data: bytes) -> np.ndarray:
     return _fitted(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
 
 
+def opencv_bicubic(data: bytes) -> np.ndarray:
+    """OpenCV's decoders and Pillow's bicubic, which the models' processors resize with."""
+    image = Image.fromarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
 def opencv_reduced(data: bytes) -> np.ndarray:
     """OpenCV with JPEGs decoded at reduced size."""
     height, width, *_ = simplejpeg.decode_jpeg_header(data)
@@ -71,6 +80,14 @@ def opencv_reduced(data: bytes) -> np.ndarray:
 def turbo(data: bytes) -> np.ndarray:
     """libjpeg-turbo's scaled decode through simplejpeg, then OpenCV's area resize."""
     return _fitted(simplejpeg.decode_jpeg(data, "RGB", min_height=SIDE, min_width=SIDE, min_factor=1))
+
+
+def turbo_bicubic(data: bytes) -> np.ndarray:
+    """libjpeg-turbo's scaled decode through simplejpeg, then Pillow's bicubic."""
+    image = Image.fromarray(
+        simplejpeg.decode_jpeg(data, "RGB", min_height=SIDE, min_width=SIDE, min_factor=1)
+    )
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
 def _fitted(image: np.ndarray) -> np.ndarray:
@@ -97,12 +114,18 @@ def _windows(samples: Samples) -> list[Samples]:
 
 def pyav_sound(data: bytes) -> list[Samples]:
     """PyAV: decode, resample each frame, join."""
+    return _windows(_pyav_sound(data)[0])
+
+
+def _pyav_sound(data: bytes) -> tuple[Samples, int]:
+    """The samples, and how many of them the header promises."""
     with av.open(io.BytesIO(data)) as file:
+        promised = RATE * (file.duration or 0) // 1_000_000
         file.streams.audio[0].thread_type = "NONE"
         resampler = av.AudioResampler("s16", "mono", RATE)
         heard = [f.to_ndarray()[0] for frame in file.decode(audio=0) for f in resampler.resample(frame)]
         heard += [f.to_ndarray()[0] for f in resampler.resample(None)]
-    return _windows(np.concatenate(heard))
+    return np.concatenate(heard), promised
 
 
 def libsndfile(data: bytes) -> list[Samples]:
@@ -115,22 +138,51 @@ def libsndfile_quick(data: bytes) -> list[Samples]:
     return _libsndfile(data, "LQ")
 
 
+def libsndfile_whole(data: bytes) -> list[Samples]:
+    """libsndfile and soxr, once a WAV's own size has been compared with the file's."""
+    if data[:4] == b"RIFF" and 8 + int.from_bytes(data[4:8], "little") > len(data):
+        raise ValueError("cut off")
+    return _libsndfile(data, "HQ")
+
+
+def pyav_whole(data: bytes) -> list[Samples]:
+    """PyAV as above, and an error where a second of what the header promises is missing."""
+    samples, promised = _pyav_sound(data)
+    if promised - len(samples) > RATE:
+        raise ValueError("cut off")
+    return _windows(samples)
+
+
 def _libsndfile(data: bytes, quality: str) -> list[Samples]:
     samples, rate = soundfile.read(io.BytesIO(data), dtype="int16")
     mono = samples if samples.ndim == 1 else samples.mean(axis=1).astype(np.int16)
     return _windows(mono if rate == RATE else soxr.resample(mono, rate, RATE, quality))
 
 
+def pyav_frames_whole(data: bytes) -> list[np.ndarray]:
+    """PyAV as below, and an error where there are fewer frames than the header's seconds."""
+    taken, promised = _pyav_frames(data)
+    if len(taken) < promised // 1_000_000:
+        raise ValueError("cut off")
+    return taken
+
+
 def pyav_frames(data: bytes) -> list[np.ndarray]:
     """PyAV: decode all, keep the first frame of each second."""
+    return _pyav_frames(data)[0]
+
+
+def _pyav_frames(data: bytes) -> tuple[list[np.ndarray], int]:
+    """The frames, and the microseconds that the header promises."""
     taken: list[np.ndarray] = []
     with av.open(io.BytesIO(data)) as file:
+        promised = file.duration or 0
         file.streams.video[0].thread_type = "NONE"
         for frame in file.decode(video=0):
             if frame.time >= len(taken):
                 small = frame.reformat(SIDE, SIDE, "rgb24", interpolation=Interpolation.BICUBIC)
                 taken.append(small.to_ndarray())
-    return taken
+    return taken, promised
 
 
 def opencv_frames(data: bytes) -> list[np.ndarray]:
@@ -173,15 +225,43 @@ def chunks_of(counter: TextCounter) -> Plain:
     return lambda data: _chunks(data.decode(), counter)
 
 
+def splitter_of(tokenizer: Tokenizer) -> Plain:
+    """semantic-text-splitter (Rust): chunks of the model's tokens on natural boundaries, with overlap."""
+    splitter = _splitter(tokenizer)
+
+    def split_text(data: bytes) -> list[str]:
+        return splitter.chunks(data.decode())
+
+    return split_text
+
+
+def selectolax_split(tokenizer: Tokenizer) -> Plain:
+    """selectolax' own text of a page, then semantic-text-splitter."""
+    splitter = _splitter(tokenizer)
+
+    def split_page(data: bytes) -> list[str]:
+        return splitter.chunks(_page_text(data))
+
+    return split_page
+
+
+def _splitter(tokenizer: Tokenizer) -> semantic_text_splitter.TextSplitter:
+    return semantic_text_splitter.TextSplitter.from_huggingface_tokenizer(tokenizer, CHUNK, overlap=REPEAT)
+
+
+def _page_text(data: bytes) -> str:
+    tree = LexborHTMLParser(data.decode())
+    tree.strip_tags(["script", "style", "noscript"])
+    return tree.root.text(separator="\n", strip=True)
+
+
 def selectolax_text(counter: TextCounter) -> Plain:
     """selectolax' own text of a page, scripts and styles taken out, then slices."""
 
-    def read(data: bytes) -> list[str]:
-        tree = LexborHTMLParser(data.decode())
-        tree.strip_tags(["script", "style", "noscript"])
-        return _chunks(tree.root.text(separator="\n", strip=True), counter)
+    def slice_page(data: bytes) -> list[str]:
+        return _chunks(_page_text(data), counter)
 
-    return read
+    return slice_page
 
 
 def lxml_text(counter: TextCounter) -> Plain:
@@ -206,3 +286,16 @@ def decibels(one: np.ndarray, other: np.ndarray) -> float:
     """How near two pictures are: peak signal to noise."""
     error = float(np.mean((one.astype(np.float64) - other) ** 2))
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+_AREA = "averages areas: other pixels than the bicubic of the models' processors"
+LESS: dict[str, str] = {
+    "opencv": _AREA,
+    "opencv_reduced": _AREA,
+    "turbo": _AREA,
+    "libsndfile_quick": "resamples at a lower quality",
+    "chunks_of": "ends a chunk inside a sentence or a word",
+    "selectolax_text": "ends a chunk inside a sentence or a word",
+    "lxml_text": "ends a chunk inside a sentence or a word",
+}
+"""What a way does not give that the decoder gives; damage that it does not notice is found out by measuring."""

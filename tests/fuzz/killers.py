@@ -25,6 +25,7 @@ import psutil
 
 from operators.decode import registry
 from operators.decode.sniff import MediaType
+from operators.isolation.wire import PREFIX
 from operators.parts import Locator, Part, PartKind, Segment
 from schemas.card import Modality
 from schemas.config import DecodeConfig
@@ -118,9 +119,18 @@ def _write_files() -> None:
 
 def _lie_on_the_wire() -> None:
     """What a decoder that was taken over could say to the parent."""
+    _say(b"\xff" * 64)
+
+
+def _misplace() -> None:
+    """A frame like any other, but that its bytes lie outside of what is shared."""
+    _say(PREFIX.pack(2, 1 << 20, 1 << 40) + b"{}")
+
+
+def _say(what: bytes) -> None:
     for fd in range(3, 4096):
         try:
-            os.write(fd, b"\xff" * 64)
+            os.write(fd, what)
         except OSError:
             continue
 
@@ -145,6 +155,7 @@ KILLERS: dict[str, Callable[[], None]] = {
     "breed": _breed,
     "write": _write_files,
     "lie": _lie_on_the_wire,
+    "misplace": _misplace,
     "killed": _interrupt,
 }
 

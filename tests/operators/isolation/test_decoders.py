@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
+from PIL import Image
 
 from operators.decode import registry
 from operators.isolation.decoders import Decoders, decoders
 from operators.isolation.process import ChildProcess
 from operators.isolation.sandbox import landlock
 from operators.parts import Segment
-from schemas.card import Modality
+from schemas.card import ImageInput, Modality
 from schemas.config import DecodeConfig
 from schemas.errors import AssetError, EmbedlakeError, ErrorCode, Stage
 from schemas.recipe import Recipe
@@ -89,6 +90,7 @@ def test_text_of_any_characters_survives_the_crossing(isolated: Decoders) -> Non
         ("malloc", ErrorCode.DECODER_CRASHED, "SIGSEGV"),
         ("breed", ErrorCode.DECODER_CRASHED, "SIGABRT"),
         ("lie", ErrorCode.DECODER_CRASHED, "sent"),
+        ("misplace", ErrorCode.DECODER_CRASHED, "on no shelf"),
         ("killed", ErrorCode.OUT_OF_MEMORY, "SIGKILL"),
         ("allocate", ErrorCode.OUT_OF_MEMORY, "out of memory"),
         ("leak", ErrorCode.OUT_OF_MEMORY, "out of memory"),
@@ -236,6 +238,19 @@ def test_two_assets_at_once_have_a_child_each(isolated: Decoders) -> None:
     assert run(isolated, b"some words")[0].text == "some words"
     assert sum(1 for _ in one) == 2000
     assert len(isolated._idle) == 1
+
+
+@pytest.mark.parametrize("side", [64, 1024, 2048])
+def test_pictures_of_any_size_cross_whether_they_fit_the_shelf_or_not(isolated: Decoders, side: int) -> None:
+    out = io.BytesIO()
+    noise = np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8)
+    Image.fromarray(noise).save(out, "PNG", compress_level=0)
+    card = make_card(image=ImageInput(side=side))
+    for _ in range(2):
+        _, segments = isolated.decode(out, "x", Recipe(), card, WORDS, no_reference)
+        ((part,),) = (segment.parts for segment in segments)
+        assert np.array_equal(part.array, noise)
+        part.array[0] = 0
 
 
 def test_files_in_memory_on_disk_and_in_a_spool_are_read_alike(isolated: Decoders, tmp_path: Path) -> None:
