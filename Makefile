@@ -40,7 +40,7 @@ bench: $(READY)
 
 # Daft asks for an older pyarrow than embedlake has, and works with this one.
 bench-peers: $(READY)
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[corpus,peers]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[peers]'
 	$(PIP) install --quiet --constraint constraints.txt --no-deps daft
 	$(BIN)/python -m tests.benchmarks.peers
 

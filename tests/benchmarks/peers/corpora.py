@@ -11,18 +11,19 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from PIL import Image
-from reportlab.lib.pagesizes import A4
-from reportlab.pdfgen.canvas import Canvas
 
 from tests.benchmarks.corpus import SEED, WORDS
 from tests.benchmarks.media import photo
 from tests.operators.decode.clips import audio, every, video
+from tests.operators.decode.pages import pdf_bytes
 
 KINDS = {"documents": ".pdf", "images": ".jpg", "audio": ".mp3", "videos": ".mp4"}
 _SPEECH = Path(__file__).parents[3] / "infra" / "demo" / "corpus" / "audio"
 _SPOKEN = ("bicycle-repair.flac", "bread-recipe.ogg", "soccer-report.ogg")
 _LINES, _WIDTH = 45, 12
 """Lines of a page, words of a line."""
+_PAPER = "0 -680 1200 400"
+"""Room for them at the size that they are written in."""
 
 
 def make(folder: Path, workload: str, count: int) -> Path:
@@ -78,17 +79,11 @@ def _image(n: int) -> bytes:
 def _document(n: int) -> bytes:
     """1 to 6 pages of 540 words."""
     draw = random.Random(f"{SEED}-{n}")
-    out = io.BytesIO()
-    canvas = Canvas(out, pagesize=A4, invariant=True)
-    for _ in range(draw.randint(1, 6)):
-        text = canvas.beginText(50, 790)
-        text.setFont("Helvetica", 9)
-        for _ in range(_LINES):
-            text.textLine(" ".join(draw.choices(WORDS, k=_WIDTH)) + ".")
-        canvas.drawText(text)
-        canvas.showPage()
-    canvas.save()
-    return out.getvalue()
+    pages = [
+        "\n".join(" ".join(draw.choices(WORDS, k=_WIDTH)) + "." for _ in range(_LINES))
+        for _ in range(draw.randint(1, 6))
+    ]
+    return pdf_bytes(*pages, size=_PAPER)
 
 
 def _speech(n: int, rate: int, least_s: float, most_s: float) -> np.ndarray:

@@ -69,16 +69,15 @@ def rounds(
                 reference, rows[way] = reference or found, len(found.keys)
                 nearness[way] = found.nearness(reference)
             shutil.rmtree(trial.home)
-    count = len(list(corpus.iterdir()))
     return {
         "workload": workload,
-        "files": count,
+        "files": len(list(corpus.iterdir())),
         "ways": [
             {
                 "way": way,
                 "rows": rows.get(way, found[0].model_rows),
                 "nearness": nearness.get(way),
-                **summary(found, count),
+                **summary(found),
                 "runs": [asdict(one) for one in found],
             }
             for way, found in runs.items()
@@ -88,15 +87,15 @@ def rounds(
     }
 
 
-def summary(runs: list[Run], files: int) -> dict[str, Any]:
+def summary(runs: list[Run]) -> dict[str, Any]:
     """Medians, and the least and the most where spread matters."""
-    steady = [files / one.steady for one in runs]
+    steady = [one.model_rows / one.steady for one in runs]
     return {
-        "files_per_second": statistics.median(steady),
+        "rows_per_second": statistics.median(steady),
         "spread": [min(steady), max(steady)],
-        "files_per_second_with_start": files / statistics.median(one.whole for one in runs),
-        "cpu_ms": statistics.median(1000 * one.steady_cpu / files for one in runs),
-        "cpu_ms_with_start": statistics.median(1000 * one.cpu / files for one in runs),
+        "rows_per_second_with_start": statistics.median(one.model_rows / one.whole for one in runs),
+        "cpu_ms": statistics.median(1000 * one.steady_cpu / one.model_rows for one in runs),
+        "start_cpu_seconds": statistics.median(one.cpu - one.steady_cpu for one in runs),
         "peak_mb": statistics.median(one.peak_bytes / 1e6 for one in runs),
     }
 

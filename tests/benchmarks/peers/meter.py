@@ -21,7 +21,7 @@ from tests.benchmarks.peers.work import calls
 _EVERY_S = 0.25
 _MEMORY_EVERY = 4
 """Reading the memory maps of a score of processes costs: once a second."""
-_LEFT_BEHIND_S = 60.0
+_LEFT_BEHIND_S = 20.0
 
 
 @dataclass(slots=True)
