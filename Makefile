@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test check chaos fuzz bench clean
+.PHONY: setup demo test check chaos fuzz bench bench-peers clean
 
 setup: $(READY)
 
@@ -37,6 +37,12 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+# Daft asks for an older pyarrow than embedlake has, and works with this one.
+bench-peers: $(READY)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[peers]'
+	$(PIP) install --quiet --constraint constraints.txt --no-deps daft
+	$(BIN)/python -m tests.benchmarks.peers
 
 clean:
 	rm -rf $(VENV) .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,53 @@
+"""What a killed and repeated run leaves behind is counted as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.benchmarks.peers.corpora import change, make
+from tests.benchmarks.peers.outputs import Output, read
+
+
+def write(file: Path, names: list[str], vectors: list[list[float]]) -> None:
+    columns = {
+        "path": names,
+        "ordinal": [0] * len(names),
+        "embedding": pa.array(vectors, pa.list_(pa.float32(), 2)),
+    }
+    file.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), file)
+
+
+def test_doubled_missing_and_unreadable_are_counted(tmp_path: Path) -> None:
+    write(tmp_path / "whole" / "a.parquet", ["/x/a", "/x/b", "/x/c"], [[1, 0], [0, 1], [1, 1]])
+    write(tmp_path / "again" / "a.parquet", ["/x/a"], [[1, 0]])
+    write(tmp_path / "again" / "b.parquet", ["/x/b", "/x/a"], [[0, 1], [1, 0]])
+    cut = (tmp_path / "whole" / "a.parquet").read_bytes()[:-20]
+    (tmp_path / "again" / "c.parquet").write_bytes(cut)
+    whole, again = (read("script", tmp_path / name) for name in ("whole", "again"))
+    assert (again.doubled(), again.missing(whole), again.unreadable) == (1, 1, 1)
+    with pytest.raises(ValueError, match="not of the same segments"):
+        again.nearness(whole)
+
+
+def test_nearness_is_the_least_cosine_whatever_the_order() -> None:
+    one = Output([("a", 0), ("b", 0)], np.array([[2, 0], [0, 3]], np.float32))
+    other = Output([("b", 0), ("a", 0)], np.array([[3, 3], [5, 0]], np.float32))
+    assert one.nearness(other) == pytest.approx(0.7071, abs=1e-4)
+
+
+def test_a_night_changes_the_share_and_nothing_else(tmp_path: Path) -> None:
+    corpus = make(tmp_path, "documents", 40)
+    before = {file.name: file.read_bytes() for file in corpus.iterdir()}
+    today = tmp_path / "today"
+    today.mkdir()
+    assert change(corpus, today, 0.05) == 2
+    after = {file.name: file.read_bytes() for file in today.iterdir()}
+    assert after.keys() == before.keys()
+    assert sum(after[name] != before[name] for name in before) == 2
+    assert {file.name: file.read_bytes() for file in corpus.iterdir()} == before
