@@ -27,9 +27,10 @@ class Vision:
     """The vision tower and its projection: pictures and frames of any sizes to soft tokens."""
 
     def __init__(self, model: EmbeddingGemma2Model, layout: GemmaLayout, budget: int, upload: Upload) -> None:
-        self._tower: Any = model.vision_tower
-        self._tower.set_attn_implementation(NAME)
-        self.layers = self._tower.encoder.layers
+        tower: Any = model.vision_tower
+        tower.set_attn_implementation(NAME)
+        self._tower = tower
+        self.layers: Any = tower.encoder.layers
         self._project: Any = model.embed_vision
         self._patch, self._pool = layout.patch, layout.pool
         self._budget = budget
@@ -47,7 +48,7 @@ class Vision:
         soft: dict[int, torch.Tensor] = {}
         for pack in packs(patches, self._budget):
             members = [order[i] for i in pack]
-            found = self._forward([pictures[i] for i in members])
+            found: Any = self._forward([pictures[i] for i in members])
             sizes = [patches[i] // self._pool**2 for i in pack]
             soft.update(zip(members, found.split(sizes), strict=True))
         return torch.cat([soft[i] for i in range(len(pictures))])
@@ -112,8 +113,9 @@ class Hearing:
         budget: int,
         upload: Upload,
     ) -> None:
-        self._tower: Any = model.audio_tower
-        self.layers = self._tower.layers
+        tower: Any = model.audio_tower
+        self._tower = tower
+        self.layers: Any = tower.layers
         self._project: Any = model.embed_audio
         self._mel = Mel(extractor, model.device)
         self._layout = layout
@@ -155,7 +157,8 @@ class Hearing:
         keys = starts - past + torch.arange(chunk + past + future, device=device)
         apart = asks - keys
         near = (keys >= 0) & ((apart >= 0) & (apart < past) | (apart < 0) & (-apart < future))
-        return ~(near & (keys < tokens[:, None, None, None]))[:, None]
+        unseen: torch.Tensor = ~(near & (keys < tokens[:, None, None, None]))[:, None]
+        return unseen
 
 
 class Mel:
@@ -193,7 +196,7 @@ class Mel:
         return mel * heard[..., None], heard
 
     def _emphasised(self, cut: torch.Tensor) -> torch.Tensor:
-        share = self._own.preemphasis
+        share: float = self._own.preemphasis
         if not share:
             return cut[..., :-1]
         if not self._own.preemphasis_htk_flavor:

@@ -30,7 +30,6 @@ class Pack:
         self.offsets = torch.from_numpy(packed.offsets()).to(device, non_blocking=True)
 
 
-@torch.compiler.disable
 def attend(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -59,10 +58,10 @@ def attend(
         `[1, tokens, heads, width]`, and no weights.
     """
     reach = None if sliding_window is None else sliding_window - 1
-    heads = [states[0].transpose(0, 1) for states in (query, key, value)]
-    if query.is_cuda and _flash_works(query.device, query.dtype, *query.shape[1::2], key.shape[1]):
-        return _flash(*heads, pack, scaling, reach)[None], None
-    return by_runs(*heads, pack.runs, scaling, reach)[None], None
+    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+    if q.is_cuda and _flash_works(q.device, q.dtype, q.shape[1], q.shape[2], k.shape[1]):
+        return _flash(q, k, v, pack, scaling, reach)[None], None
+    return by_runs(q, k, v, pack.runs, scaling, reach)[None], None
 
 
 def by_runs(
@@ -87,18 +86,22 @@ def by_runs(
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
     for run in runs:
         # [count, heads, length, width]: a sequence's own tokens, key heads repeated without a copy where there is one.
-        rows = [
-            states[run.start : run.end].unflatten(0, (run.count, run.length)).transpose(1, 2)
+        q, k, v = (
+            _repeated(
+                states[run.start : run.end].view(run.count, run.length, *states.shape[1:]).transpose(1, 2),
+                heads,
+            )
             for states in (query, key, value)
-        ]
-        rows = [rows[0], *(_repeated(states, heads) for states in rows[1:])]
-        seen = _whole(*rows, scaling) if reach is None else _near(*rows, scaling, reach)
+        )
+        seen = _whole(q, k, v, scaling) if reach is None else _near(q, k, v, scaling, reach)
         out[run.start : run.end] = seen.transpose(1, 2).flatten(0, 1)
     return out
 
 
 def _repeated(states: torch.Tensor, heads: int) -> torch.Tensor:
     count, own, length, width = states.shape
+    if own == heads:
+        return states
     return states[:, :, None].expand(count, own, heads // own, length, width).flatten(1, 2)
 
 
@@ -143,10 +146,11 @@ def _flash(
     ends, longest = pack.offsets, pack.longest
     grouped = query.shape[1] != key.shape[1]
     states = (query.contiguous(), key.contiguous(), value.contiguous())
-    out: torch.Tensor = varlen_attn(
+    out: Any = varlen_attn(
         *states, ends, ends, longest, longest, scale=scaling, window_size=window, enable_gqa=grouped
     )
-    return out
+    found: torch.Tensor = out
+    return found
 
 
 @lru_cache
@@ -172,4 +176,4 @@ def _flash_works(device: torch.device, dtype: torch.dtype, heads: int, width: in
     return True
 
 
-AttentionInterface.register(NAME, attend)
+AttentionInterface.register(NAME, torch.compiler.disable(attend))

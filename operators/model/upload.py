@@ -13,7 +13,7 @@ class Upload:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def __call__(self, array: npt.NDArray[Any]) -> torch.Tensor:
         """The array as a tensor that the device's current stream may use."""
