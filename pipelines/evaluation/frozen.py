@@ -114,7 +114,7 @@ class FrozenPictures:
         found: list[Vectors] = []
         for start in range(0, len(files), _BATCH):
             stacked = np.stack([pixels(open_picture(f.path), SIDE) for f in files[start : start + _BATCH]])
-            found.extend(self._tower(torch.from_numpy(stacked)).numpy())
+            found.extend(self._tower(torch.from_numpy(stacked)).cpu().numpy())
         return found
 
 
