@@ -1,8 +1,8 @@
 """`python -m tests.benchmarks.peers`: embedlake beside Daft, raw Ray Data and plain scripts.
 
-Every run is a fresh process. `rows/s` counts from the model's first call to the output's commit, `with start` from
-the process' start to its end. `CPU ms` and `start CPU s` are of all its processes together, and what can be trusted on
-a busy machine; memory is what is their own, shared pages by share.
+Every run is a fresh process. `rows/s` counts from when the model is loaded everywhere to the output's commit, `with
+start` from the process' start to its end. `CPU ms` and `start CPU s` are of all its processes together, and what can be
+trusted on a busy machine; memory is what is their own, shared pages by share.
 """
 
 from __future__ import annotations

@@ -89,12 +89,12 @@ def rounds(
 
 def summary(runs: list[Run]) -> dict[str, Any]:
     """Medians, and the least and the most where spread matters."""
-    steady = [one.model_rows / one.steady for one in runs]
+    steady = [one.steady_rows / one.steady for one in runs]
     return {
         "rows_per_second": statistics.median(steady),
         "spread": [min(steady), max(steady)],
         "rows_per_second_with_start": statistics.median(one.model_rows / one.whole for one in runs),
-        "cpu_ms": statistics.median(1000 * one.steady_cpu / one.model_rows for one in runs),
+        "cpu_ms": statistics.median(1000 * one.steady_cpu / one.steady_rows for one in runs),
         "start_cpu_seconds": statistics.median(one.cpu - one.steady_cpu for one in runs),
         "peak_mb": statistics.median(one.peak_bytes / 1e6 for one in runs),
     }
@@ -149,7 +149,7 @@ def killed(workload: str, corpus: Path, home: Path, say: Say) -> list[dict[str, 
                 "rows": needed,
                 "killed_at": first.model_rows,
                 "rows_repeated": repeated,
-                "cpu_seconds_repeated": repeated * second.steady_cpu / max(1, second.model_rows),
+                "cpu_seconds_repeated": repeated * second.steady_cpu / max(1, second.steady_rows),
                 "second_run_seconds": second.whole,
                 "missing": written.missing(reference),
                 "doubled": written.doubled(),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.benchmarks.peers.work import calls
+from tests.benchmarks.peers.work import calls, steady
 
 _EVERY_S = 0.25
 _MEMORY_EVERY = 4
@@ -74,8 +74,9 @@ def _title(process: psutil.Process) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a child came to. Seconds: `whole` from its start to its end, `steady` from the model's first call to the
-    output's commit; `cpu` and `steady_cpu` of all its processes in these; `model_rows` went through the model;
+    """What a child came to. Seconds: `whole` from its start to its end, `steady` from when the model was loaded
+    everywhere to the output's commit, with `steady_rows` in it; `cpu` and `steady_cpu` of all its processes in these;
+    `model_rows` went through the model;
     `held` is the peak by kind of process.
     """
 
@@ -85,6 +86,7 @@ class Run:
     steady_cpu: float
     peak_bytes: int
     held: dict[str, int]
+    steady_rows: int
     model_rows: int
     ended: bool
 
@@ -118,9 +120,8 @@ def run(arguments: list[str], log: Path, kill_at: int | None = None) -> Run:
             said.seek(0)
             raise ChildError(f"{arguments[:2]}: {said.read().decode(errors='replace')[-2000:]}")
     own = calls(log)[before:]
-    first = own[0][0] if own else stopped
     finished = float(end.read_text()) if end.exists() else stopped
-    first = min(first, *(start for start, _, _ in own)) if own else first
+    first, steady_rows = steady(own) if any(rows for _, _, rows in own) else (finished, 0)
     return Run(
         whole=stopped - started,
         steady=finished - first,
@@ -128,6 +129,7 @@ def run(arguments: list[str], log: Path, kill_at: int | None = None) -> Run:
         steady_cpu=tree.cpu_at(finished) - tree.cpu_at(first),
         peak_bytes=tree.peak_bytes,
         held=tree.held,
+        steady_rows=steady_rows,
         model_rows=sum(rows for _, _, rows in own),
         ended=end.exists(),
     )

@@ -11,6 +11,7 @@ import pytest
 
 from tests.benchmarks.peers.corpora import change, make
 from tests.benchmarks.peers.outputs import Output, read
+from tests.benchmarks.peers.work import steady
 
 
 def write(file: Path, names: list[str], vectors: list[list[float]]) -> None:
@@ -51,3 +52,9 @@ def test_a_night_changes_the_share_and_nothing_else(tmp_path: Path) -> None:
     assert after.keys() == before.keys()
     assert sum(after[name] != before[name] for name in before) == 2
     assert {file.name: file.read_bytes() for file in corpus.iterdir()} == before
+
+
+def test_the_clock_starts_when_every_copy_of_the_model_is_loaded() -> None:
+    early = [(1.0, 1.0, 0), (1.5, 2.0, 4)]
+    assert steady([*early, (3.0, 3.0, 0), (3.5, 4.0, 4), (4.0, 5.0, 4)]) == (3.0, 8)
+    assert steady([*early, (3.0, 3.0, 0), (3.5, 4.0, 2)]) == (1.5, 6)

@@ -36,7 +36,10 @@ def model_of(workload: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Clocked:
-    """A `ModelSpec` whose engine writes down each call: seconds of the machine's clock at both ends, and rows."""
+    """A `ModelSpec` whose engine writes down each call: seconds of the machine's clock at both ends, and rows.
+
+    That it is loaded is a call without rows.
+    """
 
     spec: ModelSpec
     log: str
@@ -49,7 +52,9 @@ class Clocked:
         return self.spec.preparer(role)
 
     def load(self, device: str | None = None, threads: int | None = None) -> Engine:
-        return ClockedEngine(self.spec.load(device, threads), self.log)
+        engine = ClockedEngine(self.spec.load(device, threads), self.log)
+        note(self.log, time.monotonic(), 0)
+        return engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,17 @@ def calls(log: Path) -> list[tuple[float, float, int]]:
         return []
     lines = (line.split() for line in log.read_text().splitlines())
     return [(float(start), float(end), int(rows)) for start, end, rows in lines]
+
+
+def steady(found: list[tuple[float, float, int]]) -> tuple[float, int]:
+    """When every copy of the model was loaded and at work, and the rows given to it since then.
+
+    Where less than half of the rows are left by then: when the first of them was given.
+    """
+    first = min(start for start, _, rows in found if rows)
+    since = max([first, *(end for _, end, rows in found if not rows)])
+    left, all_rows = (sum(rows for start, _, rows in found if start >= at) for at in (since, first))
+    return (since, left) if 2 * left >= all_rows else (first, all_rows)
 
 
 @dataclass(frozen=True)
