@@ -18,7 +18,7 @@ from operators.model.packing import Packed, Run
 
 NAME = "embedlake_packed"
 _FLASH_WIDTH = 256
-_FLASH_TOLERANCE = 0.02
+_FLASH_TOLERANCE = 0.05
 
 
 class Pack:
@@ -176,4 +176,4 @@ def _flash_works(device: torch.device, dtype: torch.dtype, heads: int, width: in
     return True
 
 
-AttentionInterface.register(NAME, torch.compiler.disable(attend))
+AttentionInterface.register(NAME, torch.compiler.disable(attend))  # type: ignore[no-untyped-call]

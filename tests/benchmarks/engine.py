@@ -2,7 +2,8 @@
 
 The same shuffled inputs go through all three in interleaved rounds; the vectors are compared. On CPU seconds are of
 the processor, on CUDA of the clock. `stock` includes its own preprocessing, as `encode` does it; `packed, whole` is
-our preprocessing and the packed engine, to hold against it. Without `--model` the weights are random.
+our preprocessing and the packed engine, to hold against it. Without `--model` the weights are random. With
+`--pipeline` a run of the whole pipeline over so many pictures and texts says what its actors' time went into.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from operators.model.device import quiet_transformers, token_budget, weights_dty
 from operators.model.gemma_engine import GemmaEngine
 from operators.model.registry import resolve
 from operators.parts import Part
+from tests.benchmarks.corpus import make_corpus
 from tests.benchmarks.engine_inputs import KINDS, Sample, make_samples
 from tests.benchmarks.engine_towers import TowerRate, matmul_rate, tower_rates
 from tests.benchmarks.padded_gemma import PaddedGemma
@@ -108,6 +110,17 @@ class Ways:
         return self.prepare([sample.parts for sample in samples])[0]
 
 
+def actor_shares(folder: Path, home: Path, count: int) -> dict[str, float]:
+    """What the actors of a run over so many pictures and so many texts did, as shares of their time since loading."""
+    from pipelines.embed import EmbedJob
+
+    sources = (make_corpus(home / "corpus", count, count),)
+    report = EmbedJob(sources=sources, lake=str(home / "lake"), spec=resolve(str(folder))).run()
+    names = ("model", "storage", "input")
+    spent = {name: sum(getattr(actor, name) for actor in report.actor_seconds) for name in names}
+    return {name: seconds / sum(spent.values()) for name, seconds in spent.items()}
+
+
 def _stock(folder: Path, device: torch.device, dtype: torch.dtype) -> SentenceTransformer:
     if find_spec("torchvision"):
         return SentenceTransformer(str(folder), device=str(device), model_kwargs={"dtype": dtype})
@@ -134,7 +147,8 @@ def main() -> None:
         ]
         rate = matmul_rate(device, ways.dtype, ways.timed)
         towers = tower_rates(ways.packed, ways.media(samples), ways.timed)
-    show(given, lines, towers, rate)
+        shares = actor_shares(folder, Path(home), given.pipeline) if given.pipeline else {}
+    show(given, lines, towers, rate, shares)
 
 
 def parse() -> argparse.Namespace:
@@ -148,6 +162,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true")
     sizes = {
+        "pipeline": (int, 0, 2000),
         "scale": (int, 1, 16),
         "words": (int, 120, 2000),
         "seconds": (float, 10, 30),
@@ -162,7 +177,13 @@ def parse() -> argparse.Namespace:
     return given
 
 
-def show(given: argparse.Namespace, lines: list[Line], towers: list[TowerRate], rate: float) -> None:
+def show(
+    given: argparse.Namespace,
+    lines: list[Line],
+    towers: list[TowerRate],
+    rate: float,
+    shares: dict[str, float],
+) -> None:
     """The tables, and the same as JSON on stdout and under `results/`."""
     table = Table(
         "inputs", "number", "tokens", "stock s", "padded s", "packed s", "padded / packed", "stock / whole",
@@ -191,10 +212,13 @@ def show(given: argparse.Namespace, lines: list[Line], towers: list[TowerRate], 
         f"{given.device}, {given.model or 'random weights'}, medians of {given.rounds} interleaved rounds"
     )
     console.print(table, f"matmul rate {rate / 1e12:.3f} TFLOP/s", rates, sep="\n")
+    if shares:
+        console.print("actors: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()))
     document = {
         "arguments": vars(given),
         "kinds": [{name: getattr(line, name) for name in Line.__slots__} for line in lines],
         "matmul_flops_per_second": rate,
+        "actors": shares,
         "towers": [{name: getattr(tower, name) for name in TowerRate.__slots__} for tower in towers],
     }
     RESULTS.mkdir(exist_ok=True)
