@@ -364,7 +364,7 @@ def test_documents_with_other_pictures_are_other_segments(tmp_path: Path) -> Non
 
 
 def test_a_lost_receipt_refuses_to_publish(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines import embed as module
+    from pipelines import run as module
 
     source, lake = put(join(place, "in"), TEXTS), join(place, "lake")
     whole = module.Attempts
