@@ -15,6 +15,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from operators.decode.beside import page_room, sequence_room, text_beside
+from operators.decode.chunk import chunk
 from operators.decode.image import Pixels, target_size
 from operators.decode.pdf_text import page_text
 from operators.model.contract import TextCounter
@@ -29,20 +30,18 @@ def decode_pdf(file: BinaryIO, recipe: Recipe, card: ModelCard, counter: TextCou
 
     A page is its render (uint8 `[height, width, 3]` RGB at the card's size), then its text in reading order:
     `recipe.pdf.text_chars` of it at most, and of the model's tokens an even share. `Segment.text` is all of it, None
-    on scanned pages. A model that takes no rendered page gets the text alone, and pages without any are left out.
+    on scanned pages. A model that takes no rendered page gets all of each page's text in chunks as of any text, whose
+    locators count the page's characters; pages without text are left out.
 
     Raises:
         AssetError: ENCRYPTED, CORRUPT (naming the page), LIMIT over `max_pages`, EMPTY without pages,
             MODALITY when a model of text finds none.
     """
-    reader = _Reader(recipe, card, counter)
+    reader, found = _Reader(recipe, card, counter), False
     with _opened(file, recipe) as document:
-        found, step = False, reader.pages_per_segment
-        for first in range(0, len(document), step):
-            segment = reader.segment(document, range(first, min(first + step, len(document))))
-            if segment.parts:
-                found = True
-                yield segment
+        for segment in reader.segments(document):
+            found = True
+            yield segment
     if not found:
         raise _no_text(card, "none of the pages has text")
 
@@ -99,14 +98,29 @@ class _Reader:
     def pages_per_segment(self) -> int:
         """The recipe's, within the pictures and tokens of one input."""
         most = self.recipe.pdf.pages_per_segment
-        if self._want is None:
-            return most
         limits, each = self.card.limits, max(1, self.card.token_costs.image)
         return max(1, min(most, limits.images, sequence_room(self.card) // each))
 
     @property
     def _want(self) -> ImageInput | None:
         return self.card.image if self.card.accepts(Modality.PAGE) else None
+
+    def segments(self, document: pdfium.PdfDocument) -> Iterator[Segment]:
+        """All pages."""
+        if self._want is None:
+            for index in range(len(document)):
+                yield from self._chunks(document, index)
+            return
+        step = self.pages_per_segment
+        for first in range(0, len(document), step):
+            yield self.segment(document, range(first, min(first + step, len(document))))
+
+    def _chunks(self, document: pdfium.PdfDocument, index: int) -> Iterator[Segment]:
+        _, text = self._page(document, index)
+        budget = min(self.recipe.text.chunk_tokens, self.card.limits.text_tokens)
+        for piece in chunk([text], self.counter, budget, self.recipe.text.overlap_tokens):
+            locator = Locator(page=index + 1, char_start=piece.start, char_end=piece.end)
+            yield Segment(Modality.PAGE, (Part(PartKind.TEXT, piece.text),), locator, piece.text)
 
     def segment(self, document: pdfium.PdfDocument, pages: range) -> Segment:
         """The pages (from 0) in one segment; without parts when the model could see nothing of them."""

@@ -60,8 +60,8 @@ def _cut(media: Modality, recipe: Recipe, card: ModelCard, counter: TextCounter)
     texts = [_limits(card), hashlib.sha256(pickle.dumps(counter)).hexdigest()]
     if media is Modality.PAGE:
         drawn = card.accepts(Modality.PAGE) and card.image is not None
-        # How many pages go together, and how much text of each, is the model's; of single ones the text is cut anew.
-        basis = drawn if recipe.pdf.pages_per_segment == 1 else [drawn, texts]
+        # How many pages go together, and how much text of each, is the model's; beside single renders it is cut anew.
+        basis = drawn if drawn and recipe.pdf.pages_per_segment == 1 else [drawn, texts]
     elif media is Modality.AUDIO:
         basis = [window_samples(recipe, card), card.sample_rate]
     elif media is Modality.IMAGE:

@@ -47,10 +47,10 @@ class Unpacker:
             yield Segment(Modality(row["modality"]), parts, locator, row["text"])
 
     def _page(self, parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
-        """Another model takes another share of a page's text; that of pages together was kept for models like it."""
-        if self.recipe.pdf.pages_per_segment > 1:
-            return parts
+        """Another model takes another share of the text beside a render; other pages were kept for models like it."""
         pictures = tuple(part for part in parts if part.kind is PartKind.IMAGE)
+        if self.recipe.pdf.pages_per_segment > 1 or not pictures:
+            return parts
         beside, _ = text_beside(text, self.recipe, self.counter, page_room(self.card, len(pictures)))
         return (*pictures, Part(PartKind.TEXT, beside)) if beside else pictures
 

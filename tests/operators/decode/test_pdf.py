@@ -125,6 +125,20 @@ def test_a_model_of_text_gets_the_text_and_skips_scans() -> None:
     assert failure(pdf_bytes("", ""), card).code is ErrorCode.MODALITY
 
 
+@settings(max_examples=20, deadline=None)
+@given(lengths=st.lists(st.integers(0, 90), min_size=1, max_size=4).filter(any), limit=st.integers(4, 40))
+def test_a_model_of_text_is_given_every_word_of_every_page(lengths: list[int], limit: int) -> None:
+    pages = [[f"p{n}w{i}" for i in range(count)] for n, count in enumerate(lengths)]
+    data = pdf_bytes(*["\n".join(words) for words in pages], size="0 -3000 400 400")
+    found = decoded(data, make_card(Modality.TEXT, image=None, text_tokens=limit))
+    for number, words in enumerate(pages, 1):
+        chunks = [one for one in found if one.locator.page == number]
+        assert {word for one in chunks for word in (one.text or "").split()} == set(words)
+        assert all(len((one.text or "").split()) <= limit for one in chunks)
+        spans = [(one.locator.char_start, one.locator.char_end) for one in chunks]
+        assert spans == sorted(set(spans))
+
+
 def test_an_encrypted_pdf_is_named_so() -> None:
     assert failure(encrypted_pdf()).code is ErrorCode.ENCRYPTED
 

@@ -45,6 +45,11 @@ def test_another_tokenizer_matters_only_where_it_cuts(media: str, fits: bool) ->
     assert kept(Modality(media)).fits(kept(Modality(media), other=True)) is fits
 
 
+def test_pages_without_renders_are_cut_by_the_tokenizer() -> None:
+    texts = CARD.model_copy(update={"image": None})
+    assert not kept(Modality.PAGE, texts, None).fits(kept(Modality.PAGE, texts, None, other=True))
+
+
 @pytest.mark.parametrize(
     ("media", "limit"), [("audio", "audio_ms"), ("video", "video_frames"), ("text", "text_tokens")]
 )
