@@ -38,13 +38,19 @@ def main() -> None:
             ways = tuple(w for w in (*SAME_WORK, *OWN_WAY.get(workload, ())) if w in (arguments.ways or (w,)))
             measured = rounds(workload, corpus, home / workload, ways, arguments.rounds, console.print)
             found["workloads"].append(measured)
+            keep(found)
         for trial, measure in (("night", night), ("kill", killed)):
             if trial in arguments.only:
                 corpus = make(home / "corpora", TRIALS[trial], arguments.rows or FILES[TRIALS[trial]])
                 found[trial] = measure(TRIALS[trial], corpus, home / trial, console.print)
+                keep(found)
+    print(document(found))
+
+
+def keep(found: dict[str, Any]) -> None:
+    """Write what is measured so far: the whole takes long, and may be ended early."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "peers.json").write_text(json.dumps(found, indent=1))
-    print(document(found))
 
 
 def machine() -> dict[str, Any]:
