@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from operators.decode.beside import chunk_room
 from operators.decode.sniff import MediaType
 from operators.model.contract import TextCounter
 from schemas.card import Modality, ModelCard
@@ -31,7 +32,7 @@ class Asset:
     @property
     def text_budget(self) -> int:
         """Tokens of one chunk of text."""
-        return min(self.recipe.text.chunk_tokens, self.card.limits.text_tokens)
+        return chunk_room(self.recipe, self.card)
 
     @property
     def takes_pictures(self) -> bool:

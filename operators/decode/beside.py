@@ -1,4 +1,4 @@
-"""The text that goes beside a page's render."""
+"""How much text one input takes, alone or beside a page's render."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ _OVERHEAD = 64
 def sequence_room(card: ModelCard) -> int:
     """Tokens of one input, beside its prompt and markers."""
     return max(card.limits.tokens - _OVERHEAD - card.longest_prompt, card.limits.text_tokens)
+
+
+def chunk_room(recipe: Recipe, card: ModelCard) -> int:
+    """Tokens of one chunk of text."""
+    return min(recipe.text.chunk_tokens, card.limits.text_tokens)
 
 
 def page_room(card: ModelCard, renders: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from operators.decode.beside import page_room, sequence_room, text_beside
+from operators.decode.beside import chunk_room, page_room, sequence_room, text_beside
 from operators.decode.chunk import chunk
 from operators.decode.image import Pixels, target_size
 from operators.decode.pdf_text import page_text
@@ -117,7 +117,7 @@ class _Reader:
 
     def _chunks(self, document: pdfium.PdfDocument, index: int) -> Iterator[Segment]:
         _, text = self._page(document, index)
-        budget = min(self.recipe.text.chunk_tokens, self.card.limits.text_tokens)
+        budget = chunk_room(self.recipe, self.card)
         for piece in chunk([text], self.counter, budget, self.recipe.text.overlap_tokens):
             locator = Locator(page=index + 1, char_start=piece.start, char_end=piece.end)
             yield Segment(Modality.PAGE, (Part(PartKind.TEXT, piece.text),), locator, piece.text)

@@ -11,7 +11,9 @@ import numpy.typing as npt
 T = TypeVar("T")
 
 
-def micro_batches(tokens: Sequence[int], budget: int, max_rows: int | None = None) -> list[list[int]]:
+def micro_batches(
+    tokens: Sequence[int], budget: int, max_rows: int | None = None, waste: float = 1.0
+) -> list[list[int]]:
     """Split rows into batches whose padded size, longest row x rows, stays within a budget.
 
     Longest rows first, so that a batch which does not fit the device fails at the start; ties keep the
@@ -21,22 +23,35 @@ def micro_batches(tokens: Sequence[int], budget: int, max_rows: int | None = Non
         tokens: the length of each row.
         budget: most tokens of one padded batch.
         max_rows: most rows of one batch.
+        waste: how much shorter than the longest row of its batch a row may be, as a share of it.
 
     Returns:
         Row indices by batch; every row is in exactly one.
+
+    Raises:
+        ValueError: the budget is below 1.
     """
-    if budget < 1:
-        raise ValueError(f"a token budget is at least 1, got {budget}")
     batches: list[list[int]] = []
     room = 0
-    for row in sorted(range(len(tokens)), key=lambda i: (-tokens[i], i)):
-        if not room:
+    for row in longest_first(tokens, budget):
+        if not room or tokens[row] < (1 - waste) * tokens[batches[-1][0]]:
             room = max(1, budget // max(1, tokens[row]))
             room = min(room, max_rows or room)
             batches.append([])
         batches[-1].append(row)
         room -= 1
     return batches
+
+
+def longest_first(lengths: Sequence[int], budget: int) -> list[int]:
+    """Rows by falling length, to be split under a budget; ties keep the caller's order.
+
+    Raises:
+        ValueError: the budget is below 1.
+    """
+    if budget < 1:
+        raise ValueError(f"a token budget is at least 1, got {budget}")
+    return sorted(range(len(lengths)), key=lambda row: -lengths[row])
 
 
 def embed_in_batches(

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from operators.model.batching import micro_batches
 from operators.model.gemma_inputs import GemmaLayout
 from operators.model.packed_attention import NAME, Pack
-from operators.model.packing import Packed, packs, padded
+from operators.model.packing import Packed, packs
 from operators.model.upload import Upload
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Hearing:
         """Soft tokens of the sounds, one behind the other: `[soft tokens, text width]`; int16 samples come in."""
         tokens = [self._layout.sound_tokens(len(sound)) for sound in sounds]
         soft: dict[int, torch.Tensor] = {}
-        for batch in padded(tokens, self._budget, _AUDIO_WASTE):
+        for batch in micro_batches(tokens, self._budget, waste=_AUDIO_WASTE):
             lengths = [tokens[i] for i in batch]
             found = self._forward([sounds[i] for i in batch], lengths)
             soft.update((i, row[:length]) for i, row, length in zip(batch, found, lengths, strict=True))

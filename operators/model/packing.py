@@ -9,6 +9,8 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
+from operators.model.batching import longest_first
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -63,37 +65,12 @@ def packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
     Raises:
         ValueError: the budget is below 1.
     """
-    if budget < 1:
-        raise ValueError(f"a token budget is at least 1, got {budget}")
     found: list[list[int]] = []
     room = 0
-    for row in longest_first(lengths):
+    for row in longest_first(lengths, budget):
         if not found or lengths[row] > room:
             found.append([])
             room = budget
         found[-1].append(row)
         room -= lengths[row]
     return found
-
-
-def padded(lengths: Sequence[int], budget: int, waste: float) -> list[list[int]]:
-    """Split rows into batches whose padded size stays within a budget, and of which at most a share is padding.
-
-    Args:
-        lengths: of each row.
-        budget: longest row x rows of one batch; a longer row is a batch of its own.
-        waste: how much shorter than the longest row of its batch a row may be, as a share of it.
-    """
-    found: list[list[int]] = []
-    for row in longest_first(lengths):
-        batch = found[-1] if found else []
-        longest = lengths[batch[0]] if batch else 0
-        if not batch or longest * (len(batch) + 1) > budget or lengths[row] < (1 - waste) * longest:
-            found.append([])
-        found[-1].append(row)
-    return found
-
-
-def longest_first(lengths: Sequence[int]) -> list[int]:
-    """Rows by falling length; ties keep the caller's order."""
-    return sorted(range(len(lengths)), key=lambda row: -lengths[row])

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
+from pipelines.training.descent import teach
 from pipelines.training.joint import Item, Reader, Seen
 from schemas.card import Frozen
 
-_WARMUP, _FALL = 10, 0.7
+_WARMUP = 10
 _TURNED = 0.3
 """How often the words come first."""
 
@@ -52,27 +53,16 @@ def teach_mixtures(
     Returns:
         The loss of each step.
     """
-    vision = read.network.vision
-    read.network.requires_grad_(False)
-    vision.beside.requires_grad_(True)
-    optimizer = torch.optim.AdamW(vision.beside.parameters(), lr=recipe.rate, weight_decay=0.0)
     rng = random.Random(recipe.seed)  # noqa: S311
-    losses: list[float] = []
-    for step in range(recipe.steps):
-        for group in optimizer.param_groups:
-            left = (recipe.steps - step) / (_FALL * recipe.steps)
-            group["lr"] = recipe.rate * min(1.0, (step + 1) / _WARMUP, left)
-        crossed = _crossed(
-            read, rng.sample(subjects, recipe.subjects), rng.sample(wishes, recipe.wishes), rng
-        )
-        loss = _mixture_loss(*crossed, recipe)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        losses.append(loss.item())
-        each(step, losses[-1])
-    read.network.requires_grad_(True)
-    return losses
+
+    def loss_of() -> torch.Tensor:
+        drawn = rng.sample(subjects, recipe.subjects), rng.sample(wishes, recipe.wishes)
+        return _mixture_loss(*_crossed(read, *drawn, rng), recipe)
+
+    learning = list(read.network.vision.beside.parameters())
+    return teach(
+        read.network, learning, loss_of, steps=recipe.steps, rate=recipe.rate, warmup=_WARMUP, each=each
+    )
 
 
 def _crossed(
@@ -84,8 +74,8 @@ def _crossed(
     items: list[Item] = [(w[0], s[0]) if turned else (s[0], w[0]) for s, w in grid]
     with torch.no_grad():
         answers = read([(f"{wish[1]}: {name}",) for (_, name), wish in grid])
-        words = _unit(read([(wish[0],) for wish in wishes]))
-        seen = _unit(read([(seen,) for seen, _ in subjects]))
+        words = normalize(read([(wish[0],) for wish in wishes]))
+        seen = normalize(read([(seen,) for seen, _ in subjects]))
         sums = (seen[:, None] + words[None]).flatten(0, 1)
     return read(items), sums, answers
 
@@ -93,14 +83,11 @@ def _crossed(
 def _mixture_loss(
     mixed: torch.Tensor, sums: torch.Tensor, answers: torch.Tensor, recipe: MixingRecipe
 ) -> torch.Tensor:
-    scores = _unit(mixed) @ _unit(answers).T / recipe.temperature
-    contrast = nn.functional.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
-    return 2 - _cosine(mixed, sums).mean() - _cosine(mixed, answers).mean() + recipe.contrast * contrast
-
-
-def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return nn.functional.cosine_similarity(a, b, dim=1)
-
-
-def _unit(x: torch.Tensor) -> torch.Tensor:
-    return nn.functional.normalize(x, dim=1)
+    scores = normalize(mixed) @ normalize(answers).T / recipe.temperature
+    contrast = cross_entropy(scores, torch.arange(len(scores), device=scores.device))
+    return (
+        2
+        - cosine_similarity(mixed, sums).mean()
+        - cosine_similarity(mixed, answers).mean()
+        + recipe.contrast * contrast
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch.nn.functional import cross_entropy, normalize
 
 from schemas.card import Frozen
 
@@ -47,7 +47,7 @@ def learn_projection(
     generator = torch.Generator().manual_seed(recipe.seed)
     turn = torch.zeros_like(start, requires_grad=True)
     optimizer = torch.optim.Adam([turn], lr=recipe.rate)
-    kinds = {name: (_unit(asked), _unit(answers)) for name, (asked, answers) in sorted(pairs.items())}
+    kinds = {name: (normalize(asked), normalize(answers)) for name, (asked, answers) in sorted(pairs.items())}
     for step in range(recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate * min(1.0, 2 * (recipe.steps - step) / recipe.steps)
@@ -79,9 +79,5 @@ def _prefix_loss(
     likely = (asked @ answers.T / recipe.temperature).softmax(1)
     wanted = recipe.teacher * likely + (1 - recipe.teacher) * torch.eye(len(asked))
     q, a = asked @ rows.T, answers @ rows.T
-    scores = [_unit(q[:, :width]) @ _unit(a[:, :width]).T / recipe.temperature for width in widths]
-    return torch.stack([nn.functional.cross_entropy(score, wanted) for score in scores]).mean()
-
-
-def _unit(x: torch.Tensor) -> torch.Tensor:
-    return nn.functional.normalize(x, dim=1)
+    scores = [normalize(q[:, :width]) @ normalize(a[:, :width]).T / recipe.temperature for width in widths]
+    return torch.stack([cross_entropy(score, wanted) for score in scores]).mean()

@@ -147,12 +147,8 @@ class _Run:
     def hearing(self, network: FusedNetwork) -> StageRecord:
         """Teach the hearing adapter through the trunk as it is; its own checkpoints make it resume."""
         began = time.monotonic()
-        with torch.no_grad():
-            read = Reader(network, _tokenizer(), remember=False)
-            texts = [heard.text for heard in self.data.sounds]
-            vectors = torch.cat(
-                [read([(t,) for t in texts[i : i + _EVERY]]) for i in range(0, len(texts), _EVERY)]
-            )
+        read = Reader(network, _tokenizer(), remember=False)
+        vectors = read.all([(heard.text,) for heard in self.data.sounds])
         losses = teach_hearing(
             network,
             self.data.sounds,

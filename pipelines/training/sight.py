@@ -11,11 +11,13 @@ from torch import nn
 from operators.model.fused.network import FusedNetwork
 from operators.model.fused.vision import Concepts
 from operators.parts import PartKind
+from pipelines.training.descent import teach
 from pipelines.training.heads import Captions, Vectors
 from schemas.card import Frozen
 
 _BATCH_PICTURES = 2_048
 _EPS = 1e-6
+_WARMUP = 20
 
 
 class SightRecipe(Frozen):
@@ -116,27 +118,14 @@ def teach_speaker(
     """
     draw = concept_mixtures(texts, recipe)
     generator = torch.Generator().manual_seed(recipe.seed)
-    network.requires_grad_(False)
-    learning = [*network.vision.speaker.parameters(), network.markers.weight]
-    for parameter in learning:
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(learning, lr=recipe.rate, weight_decay=0.0)
-    losses: list[float] = []
-    for step in range(recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate * min(
-                1.0, (step + 1) / 20, (recipe.steps - step) / (0.7 * recipe.steps)
-            )
+
+    def loss_of() -> torch.Tensor:
         concepts = draw(recipe.batch, generator)
         read = network.read(spoken_rows(network, concepts))
-        loss = 1 - nn.functional.cosine_similarity(read, network.projection(concepts), dim=1).mean()
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        losses.append(loss.item())
-        each(step, losses[-1])
-    network.requires_grad_(True)
-    return losses
+        return 1 - nn.functional.cosine_similarity(read, network.projection(concepts), dim=1).mean()
+
+    learning = [*network.vision.speaker.parameters(), network.markers.weight]
+    return teach(network, learning, loss_of, steps=recipe.steps, rate=recipe.rate, warmup=_WARMUP, each=each)
 
 
 def spoken_rows(network: FusedNetwork, concepts: torch.Tensor) -> list[torch.Tensor]:

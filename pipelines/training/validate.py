@@ -6,15 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-
 from operators.model.fused.network import FusedNetwork
-from pipelines.evaluation.retrieval import Vectors, evaluate
+from pipelines.evaluation.retrieval import evaluate
 from pipelines.training.joint import Item, Reader, Seen, composed
 from pipelines.training.prepare import TrainingData
 
-_BATCH = 64
 _SIDE = 12
 
 
@@ -52,7 +48,7 @@ class Validation:
         found: dict[str, float] = {}
         narrow = network.config.widths[-1]
         for name, (queries, gallery, relevant) in self.sets.items():
-            asked, answers = _vectors(read, queries), _vectors(read, gallery)
+            asked, answers = (read.all(items).float().cpu().numpy() for items in (queries, gallery))
             found[name] = evaluate(asked, answers, relevant).scores["nDCG@10"].mean
             cut = evaluate(asked[:, :narrow], answers[:, :narrow], relevant)
             found[f"{name}@{narrow}"] = cut.scores["nDCG@10"].mean
@@ -62,12 +58,6 @@ class Validation:
     def mean(scores: dict[str, float]) -> float:
         """The one number that checkpoints are compared by."""
         return sum(scores.values()) / len(scores)
-
-
-def _vectors(read: Reader, items: Sequence[Item]) -> Vectors:
-    with torch.inference_mode():
-        parts = [read(items[i : i + _BATCH]).float().cpu().numpy() for i in range(0, len(items), _BATCH)]
-    return np.concatenate(parts)
 
 
 def _answers(ids: Sequence[int]) -> list[set[int]]:

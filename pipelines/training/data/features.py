@@ -47,8 +47,7 @@ def _composed_tower(device: str) -> See:
 
 
 def _fused_tower(device: str) -> See:
-    tower = efficientnet.load_tower(CLASSIFIER.verified()).to(device)
-    return lambda batch: tower(batch)
+    return efficientnet.load_tower(CLASSIFIER.verified()).to(device)
 
 
 def _cached(

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.model.batching import micro_batches
 from operators.model.packed_attention import by_runs
-from operators.model.packing import Packed, packs, padded
+from operators.model.packing import Packed, packs
 
 LENGTHS = st.lists(st.integers(1, 9_000), min_size=1, max_size=80)
 BUDGETS = st.integers(1, 20_000)
@@ -38,7 +39,7 @@ def test_a_budget_below_one_is_a_mistake_of_the_caller() -> None:
 
 @given(LENGTHS, BUDGETS, st.floats(0, 0.9))
 def test_a_padded_batch_wastes_at_most_its_share(lengths: list[int], budget: int, waste: float) -> None:
-    found = padded(lengths, budget, waste)
+    found = micro_batches(lengths, budget, waste=waste)
     assert sorted(row for batch in found for row in batch) == list(range(len(lengths)))
     for batch in found:
         sizes = [lengths[row] for row in batch]
