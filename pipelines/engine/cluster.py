@@ -111,13 +111,18 @@ class Resources:
 
         total = ray.cluster_resources()
         gpus, cpus = int(total.get("GPU", 0)), max(1, int(total.get("CPU", 1)) - _SPARE_CPUS)
-        if gpus:
-            actors, passes = config.actors or gpus, 1
-        else:
-            most = min(_PASSES, _smallest_node()) if concurrent else 1
-            actors = config.actors or max(1, cpus // most)
-            passes = min(most, max(1, cpus // actors))
-        return cls(actors, passes, config.actor_threads or max(1, cores() // (actors * passes)), gpus > 0)
+        if not gpus:
+            return cls.of_cpus(config, cpus, _smallest_node() if concurrent else 1)
+        actors = config.actors or gpus
+        return cls(actors, 1, config.actor_threads or max(1, cores() // actors), True)
+
+    @classmethod
+    def of_cpus(cls, config: RunConfig, cpus: int, most: int) -> Resources:
+        """A pass for each of so many CPUs, at `most` so many to an actor."""
+        most = min(most, _PASSES)
+        actors = config.actors or max(1, cpus // most)
+        passes = min(most, max(1, cpus // actors))
+        return cls(actors, passes, config.actor_threads or max(1, cores() // (actors * passes)), False)
 
 
 def _smallest_node() -> int:
