@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test check chaos fuzz bench bench-peers clean
+.PHONY: setup demo test check slow chaos fuzz bench bench-peers clean
 
 setup: $(READY)
 
@@ -22,6 +22,9 @@ demo: $(READY)
 
 test: check
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow --ignore tests/chaos -n 2 --dist loadfile --no-loadscope-reorder
 
 chaos: $(READY)
 	$(BIN)/python -m pytest tests/chaos -s

@@ -16,6 +16,17 @@ settings.register_profile("shared", deadline=None)  # machines are shared and no
 settings.load_profile("shared")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A run on Ray costs seconds: those that run on both places do it on S3 here, and on disk in `make slow`."""
+    for item in items:
+        params = (
+            item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        )
+        if params.get("place") == "disk" and "local_ray" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def local_ray(s3: S3Server) -> Iterator[None]:
     """One local Ray for the session; its workers find the S3 server in their environment."""

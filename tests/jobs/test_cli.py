@@ -21,6 +21,8 @@ from pipelines.embed import EmbedJob
 from pipelines.reader import LakeReader
 from schemas.errors import ExitCode
 from schemas.report import RunReport
+from tests.lakes import embed_here
+from tests.models.hashed import HashSpec
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -75,6 +77,14 @@ def texts(tmp_path: Path) -> str:
     for name, body in {"a.txt": "the cat sat on the mat", "b.txt": "a boat ran far away"}.items():
         Storage().put(f"{tmp_path}/texts/{name}", body.encode())
     return f"{tmp_path}/texts"
+
+
+@pytest.fixture
+def lake(texts: str, model: str, tmp_path: Path) -> str:
+    """A lake of the texts, made by the model in this process."""
+    place = str(tmp_path / "lake")
+    embed_here(place, [texts], HashSpec(Path(model).name), "corpus")
+    return place
 
 
 def one_line(ran: Ran, code: ExitCode, *words: str) -> None:
@@ -143,12 +153,7 @@ def test_a_run_that_refuses_to_publish_says_how_to_look_and_how_to_go_on(
     assert (chosen["embedded"], chosen["excluded"]) == (1, 2)
 
 
-@pytest.mark.usefixtures("local_ray")
-def test_a_lake_made_by_another_model_is_refused(
-    run: Run, model: str, other_model: str, texts: str, tmp_path: Path
-) -> None:
-    lake = str(tmp_path / "lake")
-    run("embed", texts, "--lake", lake, "--model", model)
+def test_a_lake_made_by_another_model_is_refused(run: Run, lake: str, other_model: str, texts: str) -> None:
     one_line(
         run("embed", texts, "--lake", lake, "--model", other_model), ExitCode.MODEL, "never mixed", "corpus"
     )
@@ -156,10 +161,7 @@ def test_a_lake_made_by_another_model_is_refused(
     one_line(searched, ExitCode.MODEL, "vectors of two models cannot be compared")
 
 
-@pytest.mark.usefixtures("local_ray")
-def test_mistakes_in_a_query_are_one_line(run: Run, model: str, texts: str, tmp_path: Path) -> None:
-    lake = str(tmp_path / "lake")
-    run("embed", texts, "--lake", lake, "--model", model)
+def test_mistakes_in_a_query_are_one_line(run: Run, model: str, lake: str, tmp_path: Path) -> None:
     ask = ("search", "cat", "--lake", lake, "--model", model)
     one_line(run(*ask, "--width", "7"), ExitCode.USAGE, "width 7", "32")
     one_line(run(*ask, "--where", "nonsense ="), ExitCode.USAGE, "--where", "nonsense")

@@ -112,7 +112,7 @@ def test_blocks_do_not_change_the_chunks(name: str, text: str, size: int, budget
     )
 )
 def test_what_lies_between_spaces_is_counted_alike_wherever_the_tokenizer_says_so(words: list[str]) -> None:
-    counter = _word_piece()
+    counter = COUNTERS["word_piece"]
     assert counter.splits_at_spaces
     for space in " \t\n\r":
         parts = [len(counter.offsets(word)) for word in words]

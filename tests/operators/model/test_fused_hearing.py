@@ -20,6 +20,12 @@ WORDS = torch.randn(100, 32, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(scope="module")
+def untouched() -> AudioTokens:
+    torch.manual_seed(0)
+    return AudioTokens(CONFIG).eval()
+
+
+@pytest.fixture(scope="module")
 def adapter() -> AudioTokens:
     torch.manual_seed(0)
     made = AudioTokens(CONFIG).eval()
@@ -61,14 +67,12 @@ def test_token_that_the_trunk_cannot_write_is_left_out(adapter: AudioTokens) -> 
 
 @torch.no_grad()
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=5))
-def test_batch_equals_one_by_one_and_is_cut(lengths: list[int]) -> None:
-    torch.manual_seed(0)
-    adapter = AudioTokens(CONFIG).eval()
+def test_batch_equals_one_by_one_and_is_cut(untouched: AudioTokens, lengths: list[int]) -> None:
     sounds = [torch.stack([row((n, 3), (0.6, 0.3)) for n in range(length + 1)]) for length in lengths]
-    together = adapter(sounds, WORDS)
+    together = untouched(sounds, WORDS)
     assert [len(t) for t in together] == [min(length + 1, 6) for length in lengths]
     for sound, tokens in zip(sounds, together, strict=True):
-        torch.testing.assert_close(adapter([sound], WORDS)[0], tokens)
+        torch.testing.assert_close(untouched([sound], WORDS)[0], tokens)
 
 
 def test_belief_state_and_words_get_gradients(adapter: AudioTokens) -> None:
