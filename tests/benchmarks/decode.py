@@ -213,7 +213,7 @@ def _seconds(way: Stream, data: bytes, cpu_seconds: Callable[[], float]) -> Spen
         spent = cpu_seconds() - cpu
         least = min(least[0], spent / calls), min(least[1], taken / calls)
         # What a child does after its last message belongs to the stream, and is a small part of many.
-        calls = max(calls, int(calls * BATCH_S / taken))
+        calls = max(calls, int(calls * BATCH_S / max(spent, 1e-6)))
     return least
 
 

@@ -95,8 +95,8 @@ def _cpu(child: psutil.Process) -> float:
 def measure(data: bytes, isolated: Decoders, child: psutil.Process, rounds: int) -> list[float]:
     """Median milliseconds in process and in the child, then the medians of the rounds' ratios: wall and CPU."""
     here, there = in_process, partial(in_child, isolated)
-    longest = max(spent(way, data, 1, child)[0] for way in (here, there) for _ in range(2))
-    times, found = max(1, int(_ROUND_S / longest)), []
+    shortest = min(spent(way, data, 1, child)[1] for way in (here, there) for _ in range(2))
+    times, found = max(1, int(_ROUND_S / shortest)), []
     for number in range(rounds):
         first, second = (here, there) if number % 2 else (there, here)
         pair = {way: spent(way, data, times, child) for way in (first, second)}
