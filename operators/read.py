@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -12,6 +13,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from operators.isolation.decoders import decoder
+from operators.isolation.session import AHEAD
 from operators.lake.tombstones import Tombstones
 from operators.model.contract import ModelSpec, Preparer
 from operators.parts import Part, Segment
@@ -38,6 +40,7 @@ from schemas.tables import (
 _PREPARE_ROWS = 64
 _SETS = (STAGED_COLUMN, DONORS_COLUMN, TAKEN_COLUMN)
 _INLINE_NAME = "document.json"
+_Found = tuple[AssetRows, Wanted, Fetched | AssetError]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +91,35 @@ class ReadAssets:
             deque(mine, maxlen=0)
 
     def _read(self, rows: list[Row]) -> Iterator[list[Row]]:
-        wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"], r["etag"]) for r in rows]
-        for index, fetched in self.fetcher.fetch_all(wanted):
-            asset = AssetRows(rows[index], self.recipe.digest)
+        for asset, wanted, fetched in self._ahead(rows):
             if isinstance(fetched, AssetError):
                 yield [asset.outcome(fetched)]
             else:
-                yield from self._asset(asset, wanted[index], fetched)
+                yield from self._asset(asset, wanted, fetched)
+
+    def _ahead(self, rows: list[Row]) -> Iterator[_Found]:
+        """What is fetched, in order; those that come next are made known to the decoders."""
+        wanted = [Wanted(r["uri"], r["source"], r["size"], r["inline"], r["etag"]) for r in rows]
+        waiting: deque[_Found] = deque()
+        for index, fetched in self.fetcher.fetch_all(wanted):
+            found = (AssetRows(rows[index], self.recipe.digest), wanted[index], fetched)
+            waiting.append(found)
+            most = AHEAD if self._expected(*found) else 0
+            while len(waiting) > most:
+                yield waiting.popleft()
+        yield from waiting
+
+    def _expected(self, asset: AssetRows, wanted: Wanted, fetched: Fetched | AssetError) -> bool:
+        """Tell the decoders of an asset; False where it must not lie between others that they are told of."""
+        if isinstance(fetched, AssetError) or asset.has_donor(fetched.content_hash):
+            return True
+        if not isinstance(fetched.file, io.BytesIO) or (
+            self.recipe.archive.expand and archive_kind(fetched.file) is not None
+        ):
+            return False
+        counter = _preparer(self.spec, self.role).counter
+        decoder(self.limits).expect(fetched.file, _name(wanted), self.recipe, self.spec.card, counter)
+        return True
 
     def _asset(
         self, asset: AssetRows, wanted: Wanted, fetched: Fetched, depth: int = 0, beside: Beside | None = None
@@ -154,9 +179,9 @@ class ReadAssets:
     ) -> Iterator[list[Row]]:
         preparer = _preparer(self.spec, self.role)
         asset.digests.append(fetched.content_hash)
-        media, segments = decoder(self.limits)(
+        media, segments = decoder(self.limits).decode(
             fetched.file,
-            wanted.uri if wanted.inline is None else _INLINE_NAME,
+            _name(wanted),
             self.recipe,
             self.spec.card,
             preparer.counter,
@@ -185,6 +210,10 @@ class ReadAssets:
             if keeper is not None:
                 keeper.keep(batch, zip(rows, (segment for _, _, segment in fresh), strict=True))
             yield rows
+
+
+def _name(wanted: Wanted) -> str:
+    return wanted.uri if wanted.inline is None else _INLINE_NAME
 
 
 def _ended(asset: AssetRows, found: Iterator[list[Row]]) -> Iterator[list[Row]]:

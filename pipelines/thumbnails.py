@@ -79,7 +79,7 @@ _SHOWN = pa.array(["image", "page", "video"])
 
 
 def _shown(fetched: Fetched, uri: str, made: Space) -> npt.NDArray[np.uint8] | None:
-    decode = decoder(DecodeConfig())
+    decode = decoder(DecodeConfig()).decode
     _, segments = decode(fetched.file, uri, made.recipe, made.card, NoTokens(), _refused)
     with closing(cast(Any, segments)):
         parts = next(iter(segments)).parts

@@ -6,13 +6,13 @@ It imports no engine and no model: a counter of tokens that needs one is asked i
 from __future__ import annotations
 
 import io
-import mmap
 import os
 import pickle
 import select
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -25,17 +25,15 @@ import numpy.typing as npt
 from operators.decode.sniff import MediaType
 from operators.isolation.limits import address_space, refresh_cpu, restrict
 from operators.isolation.shelf import Buffer, Shelf
+from operators.isolation.stream import Arriving, Gathered
 from operators.isolation.wire import (
-    PREFIX,
     Frame,
     failure_frame,
     failure_of,
     framed,
     header_of,
     media_frame,
-    record,
     segment_frame,
-    send,
 )
 from operators.model.contract import TextCounter
 from operators.parts import Segment
@@ -45,9 +43,8 @@ from schemas.errors import AssetError, ErrorCode, described
 REFUSED = ("torch", "ray", "lance", "lancedb", "transformers")
 """Seconds to import and a gigabyte of address space; one of them also asks the network."""
 
-_FLUSH_BYTES = 1 << 16
-_FLUSH_S = 0.02
-_READ_BYTES = 1 << 16
+_FLUSH_S = 0.1
+_ANSWERS = frozenset({"counter", "spans", "opened", "refused"})
 Decode = Callable[..., tuple[MediaType, Iterator[Segment]]]
 
 
@@ -56,76 +53,81 @@ class _StoppedError(BaseException):
 
 
 class _Link:
-    """The socket, with small messages gathered on their way out."""
+    """The socket, with messages gathered on their way out, and assets that wait on their way in."""
 
-    def __init__(self, sock: socket.socket, inbox: Shelf) -> None:
+    def __init__(self, sock: socket.socket, inbox: Shelf, box: int) -> None:
         self._sock, self._inbox = sock, inbox
-        self._read = bytearray()
-        self._fds: list[int] = []
-        self._held: list[Buffer] = []
-        self._bytes = 0
+        self._arriving, self._gathered = Arriving(sock, fds=True), Gathered(sock, box)
+        self._waiting: deque[Frame] = deque()
         self._flushed = time.monotonic()
 
-    def put(self, buffers: list[Buffer], flush: bool = False) -> None:
-        """Send, at the latest with what comes after `_FLUSH_S`."""
-        self._held += buffers
-        self._bytes += sum(map(len, buffers))
-        if flush or self._bytes >= _FLUSH_BYTES or time.monotonic() - self._flushed > _FLUSH_S:
-            send(self._sock, self._held)
-            self._held, self._bytes, self._flushed = [], 0, time.monotonic()
+    def begin(self) -> None:
+        """Another asset."""
+        self._gathered.begin()
+
+    def put(self, buffers: list[Buffer]) -> None:
+        """Send, at the latest with what comes after `_FLUSH_S`, or when there is nothing else to do."""
+        self._gathered.add(buffers)
+        if time.monotonic() - self._flushed > _FLUSH_S:
+            self._flush()
 
     def get(self) -> Frame | None:
         """The next message of the parent; None when it has hung up."""
-        while len(self._read) < PREFIX.size:
-            if not self._fill():
-                return None
-        head, size, at = PREFIX.unpack(self._exactly(PREFIX.size))
-        header = header_of(self._exactly(head))
-        body = self._inbox.take(at, size, bytes) if at else self._exactly(size)
-        return Frame(header, body, self._fds.pop(0) if header.get("fd") else None)
+        if self._waiting:
+            return self._waiting.popleft()
+        if not self._arriving.waiting:
+            self._flush()
+        try:
+            return self._frame()
+        except EOFError:
+            return None
 
     def ask(self, header: dict[str, Any], pieces: tuple[Buffer, ...] = ()) -> Frame:
         """A question, and the parent's answer."""
-        self.put(framed(header, pieces), flush=True)
-        answer = self.get()
-        if answer is None:
-            raise SystemExit
-        if answer.op == "stop":
-            raise _StoppedError
-        return answer
+        self.put(framed(header, pieces))
+        self._flush()
+        while True:
+            try:
+                answer = self._frame()
+            except EOFError as error:
+                raise SystemExit from error
+            if self._stops(answer):
+                raise _StoppedError
+            if answer.op in _ANSWERS:
+                return answer
+            self._later(answer)
 
     def stopped(self) -> bool:
-        """Whether the parent has said something, and unasked it only says stop."""
-        return bool(self._read or select.select([self._sock], [], [], 0)[0])
+        """Whether the parent wants no more of the asset at hand."""
+        while self._arriving.waiting or select.select([self._sock], [], [], 0)[0]:
+            try:
+                frame = self._frame()
+            except EOFError as error:
+                raise SystemExit from error
+            if self._stops(frame):
+                return True
+            self._later(frame)
+        return False
 
-    def _fill(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self._sock, _READ_BYTES, 1)
-        self._read += data
-        self._fds += fds
-        return bool(data)
+    def _stops(self, frame: Frame) -> bool:
+        return frame.op == "stop" and frame.header["asset"] == self._gathered.begun
 
-    def _exactly(self, size: int) -> bytearray:
-        if size > _READ_BYTES:
-            return self._large(size)
-        while len(self._read) < size:
-            if not self._fill():
-                raise SystemExit
-        data = self._read[:size]
-        del self._read[:size]
-        return data
+    def _later(self, frame: Frame) -> None:
+        # A stop may cross the end of its asset.
+        if frame.op != "stop":
+            self._waiting.append(frame)
 
-    def _large(self, size: int) -> bytearray:
-        data = bytearray(size)
-        at = min(size, len(self._read))
-        data[:at] = self._read[:at]
-        del self._read[:at]
-        view = memoryview(data)
-        while at < size:
-            got = self._sock.recv_into(view[at:])
-            if not got:
-                raise SystemExit
-            at += got
-        return data
+    def _flush(self) -> None:
+        self._gathered.flush()
+        self._flushed = time.monotonic()
+
+    def _frame(self) -> Frame:
+        data: Buffer
+        head, at, size, data = self._arriving.message(sys.maxsize)
+        header = header_of(head)
+        if at:
+            data = self._inbox.take(at, size, bytes)
+        return Frame(header, data, self._arriving.take_fd() if header.get("fd") else None)
 
 
 @dataclass
@@ -176,7 +178,6 @@ class _Server:
     decode: Decode
     limits: DecodeConfig
     counter: _Counter
-    black_box: mmap.mmap
     outbox: Shelf
     context: tuple[Any, Any] = (None, None)
     most_idle: int = field(init=False)
@@ -190,13 +191,13 @@ class _Server:
             if frame.op == "context":
                 self.context = pickle.loads(frame.body)  # noqa: S301 (the parent's own bytes)
                 self.counter = _Counter(self.link)
-            # A stop may cross the end of its asset.
             elif frame.op == "decode":
-                self.link.put(self._asset(frame), flush=True)
+                self.link.put(self._asset(frame))
 
     def _asset(self, frame: Frame) -> list[Buffer]:
         """Stream one asset; the closing message is returned."""
         refresh_cpu(self.limits.cpu_seconds)
+        self.link.begin()
         try:
             body = io.BytesIO(frame.body) if frame.fd is None else os.fdopen(frame.fd, "rb")
             with suppress(_StoppedError), body as file:
@@ -212,7 +213,6 @@ class _Server:
 
     def _stream(self, file: BinaryIO, name: str) -> None:
         media, segments = self.decode(file, name, *self.context, self.counter, self._open)
-        record(self.black_box, media)
         self.link.put(media_frame(media))
         with closing(cast(Any, segments)):
             for segment in segments:
@@ -227,13 +227,13 @@ class _Server:
         return os.fdopen(answer.fd, "rb")
 
 
-def main(sock_fd: int, lifeline: int, black_box: int, shelves: int, entry: str, limits: str) -> None:
+def main(sock_fd: int, lifeline: int, box: int, shelves: int, entry: str, limits: str) -> None:
     """Serve a parent.
 
     Args:
         sock_fd: a connected stream socket.
         lifeline: as `operators.isolation.limits.restrict` wants it.
-        black_box: as `operators.isolation.wire.black_box` made it.
+        box: as `operators.isolation.stream.box` made it.
         shelves: as `operators.isolation.shelf.shared` made them.
         entry: `module:function` of what decodes.
         limits: a `DecodeConfig` as JSON.
@@ -245,9 +245,9 @@ def main(sock_fd: int, lifeline: int, black_box: int, shelves: int, entry: str, 
     config = DecodeConfig.model_validate_json(limits)
     inbox, outbox = Shelf.pair(shelves)
     restrict(config, lifeline)
-    link = _Link(socket.socket(fileno=sock_fd), inbox)
-    link.put(framed({"op": "ready"}), flush=True)
+    link = _Link(socket.socket(fileno=sock_fd), inbox, box)
+    link.put(framed({"op": "ready"}))
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    _Server(link, decode, config, _Counter(link), mmap.mmap(black_box, 0), outbox).run()
+    _Server(link, decode, config, _Counter(link), outbox).run()

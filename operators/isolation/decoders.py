@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
@@ -34,6 +35,17 @@ class Decoders:
     def __init__(self, limits: DecodeConfig, entry: str = ENTRY) -> None:
         self._limits, self._entry = limits, entry
         self._idle: list[Session] = []
+        self._next: deque[Asset] = deque()
+
+    def expect(
+        self, file: BinaryIO, name: str, recipe: Recipe, card: ModelCard, counter: TextCounter
+    ) -> None:
+        """Say that a file in memory will be decoded after those named before, all by this object.
+
+        So a child gets several at once, and answers for several at once. Nothing else changes, and what then does
+        not come, or comes in another order, is only decoded later.
+        """
+        self._next.append(Asset(file, name, recipe, card, counter))
 
     def decode(
         self,
@@ -53,23 +65,24 @@ class Decoders:
                 child that has served other assets counts only if it happens in a fresh one too.
             EmbedlakeError: no child can be started.
         """
-        items = self._items(Asset(file, name, recipe, card, counter, open_ref))
+        items = self._items(Asset(file, name, recipe, card, counter), open_ref)
         media = cast(MediaType, next(items))
         return media, cast(Iterator[Segment], items)
 
     def close(self) -> None:
         """End the children."""
+        self._next.clear()
         while self._idle:
             self._idle.pop().process.kill()
 
-    def _items(self, asset: Asset) -> Iterator[MediaType | Segment]:
+    def _items(self, asset: Asset, open_ref: OpenReference) -> Iterator[MediaType | Segment]:
         """The media type, then the segments."""
         seen: list[int] = []
         for confirming in (False, True):
-            session = self._session(fresh=confirming)
+            session = self._fresh() if confirming else self._session(asset)
             used = session.served > 0
             try:
-                with closing(session.run(asset)) as messages:
+                with closing(session.run(asset, open_ref, deque() if confirming else self._next)) as messages:
                     for number, (mark, item) in enumerate(messages):
                         if number < len(seen):
                             self._check_same(mark, seen[number])
@@ -78,22 +91,45 @@ class Decoders:
                         yield item
                 return
             except ChildDiedError as died:
-                # An earlier asset may have damaged the child's memory, or others have taken the machine's.
-                if confirming or not (used or died.from_outside) or died.code is ErrorCode.DECODER_TIMEOUT:
+                if confirming or (session.blames() and self._settled(died, used)):
                     raise AssetError(died.code, died.detail) from died
             finally:
                 self._keep(session)
 
-    def _session(self, fresh: bool) -> Session:
-        if self._idle and not fresh:
-            return self._idle.pop()
+    @staticmethod
+    def _settled(died: ChildDiedError, used: bool) -> bool:
+        """Whether the asset at hand is at fault: else an earlier one may have damaged the child's memory, or others
+        have taken the machine's."""
+        return died.code is ErrorCode.DECODER_TIMEOUT or not (used or died.from_outside)
+
+    def _session(self, asset: Asset) -> Session:
+        """One that has the asset already, or has none."""
+        session = self._idle.pop() if self._idle else self._fresh()
+        if session.ahead and session.ahead[0] != asset:
+            session.forget()
+        if not session.ahead:
+            self._pass(asset)
+        if session.usable:
+            return session
+        session.process.kill()
+        return self._fresh()
+
+    def _pass(self, asset: Asset) -> None:
+        """What was to come before the asset does not come any more, and without it nothing does."""
+        if asset not in self._next:
+            self._next.clear()
+        while self._next and self._next.popleft() != asset:
+            pass
+
+    def _fresh(self) -> Session:
         return Session(ChildProcess(self._limits, self._entry), self._limits.timeout_seconds)
 
     def _keep(self, session: Session) -> None:
         if session.usable and not self._idle:
             self._idle.append(session)
-        else:
-            session.process.kill()
+            return
+        session.process.kill()
+        self._next.extendleft(reversed(session.ahead))
 
     @staticmethod
     def _check_same(mark: int, before: int) -> None:
@@ -104,20 +140,30 @@ class Decoders:
             )
 
 
+class Direct:
+    """Decoding in this process, called alike."""
+
+    def expect(self, *asset: object) -> None:
+        """Nothing is done ahead."""
+
+    @property
+    def decode(self) -> Decode:
+        """As `operators.decode.registry.decode`."""
+        # Where decoders live in the child, this process need not load them.
+        from operators.decode.registry import decode
+
+        return decode
+
+
 def decoders(limits: DecodeConfig) -> Decoders:
     """This process' decoders; they live as long as it does."""
     # A fork must not talk over its parent's sockets.
     return _decoders(os.getpid(), limits, ENTRY)
 
 
-def decoder(limits: DecodeConfig) -> Decode:
-    """What decodes under these limits, called as `operators.decode.registry.decode`: in a child, or in this process."""
-    if limits.isolated:
-        return decoders(limits).decode
-    # Where decoders live in the child, this process need not load them.
-    from operators.decode.registry import decode
-
-    return decode
+def decoder(limits: DecodeConfig) -> Decoders | Direct:
+    """What decodes under these limits: in a child, or in this process."""
+    return decoders(limits) if limits.isolated else Direct()
 
 
 @cache

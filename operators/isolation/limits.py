@@ -38,8 +38,10 @@ def restrict(limits: DecodeConfig, lifeline: int) -> None:
 
 def refresh_cpu(seconds: int) -> None:
     """Allow so many CPU seconds from now on; the system ends the process after them."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(time.process_time()) + seconds + 1
+    before, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if before == soft:
+        return
     resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
 
 

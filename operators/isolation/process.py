@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -16,16 +15,8 @@ from contextlib import suppress
 from typing import BinaryIO, cast
 
 from operators.isolation.shelf import NONE, Buffer, Shelf, shared
-from operators.isolation.wire import (
-    PREFIX,
-    BrokenFrameError,
-    Frame,
-    black_box,
-    erase,
-    header_of,
-    recorded,
-    send,
-)
+from operators.isolation.stream import Arriving, box, left_behind
+from operators.isolation.wire import BrokenFrameError, Frame, header_of, send
 from schemas.config import DecodeConfig
 from schemas.errors import EmbedlakeError, ErrorCode
 
@@ -48,7 +39,6 @@ _FIXED = {
 }
 _START_S = 120.0
 _END_S = 2.0
-_HEADER_BYTES = 64 << 20
 
 
 class ChildDiedError(Exception):
@@ -76,10 +66,14 @@ class ChildProcess:
         lifeline, held = os.pipe()
         self._held = open(held, "wb", buffering=0)  # noqa: SIM115 (held as long as the child may live)
         path = json.dumps([os.path.abspath(folder) for folder in sys.path])
-        self._black_box, self._last_words = black_box(), cast("Frame | None", None)
+        self._box = box()
+        self._death: ChildDiedError | None = None
+        self._rest: bytes | None = b""
+        self.begun = 0
+        """Of its assets, when it had ended."""
         shelves = shared()
         self.inbox, self._outbox = Shelf.pair(shelves)
-        fds = (theirs.fileno(), lifeline, self._black_box.fileno(), shelves)
+        fds = (theirs.fileno(), lifeline, self._box.fileno(), shelves)
         words = [*map(str, fds), entry, limits.model_dump_json()]
         with theirs, tempfile.TemporaryFile() as said:
             try:
@@ -100,8 +94,7 @@ class ChildProcess:
                 os.close(lifeline)
                 if shelves != NONE:
                     os.close(shelves)
-            self._sock = ours
-            self._reader = cast(io.BufferedReader, ours.makefile("rb", buffering=1 << 16))
+            self._sock, self._arriving = ours, Arriving(ours)
             self._wait_until_ready(theirs, said)
         ours.settimeout(limits.timeout_seconds)
 
@@ -126,66 +119,53 @@ class ChildProcess:
         Raises:
             ChildDiedError: it cannot be told any more.
         """
-        try:
-            send(self._sock, buffers, fd)
-        except TimeoutError as error:
-            raise self._silent() from error
-        except OSError as error:
-            raise self._died() from error
+        if self._death is None:
+            try:
+                return send(self._sock, buffers, fd)
+            except TimeoutError:
+                self._ends(self._silent())
+            except OSError:
+                self._ends(self._died())
+        raise cast(ChildDiedError, self._death)
 
     def receive(self) -> Frame:
         """The child's next message; the time until it comes is what is limited.
 
+        Of a child that has ended, first what it had said by then; `begun` tells at which of its assets it was.
+
         Raises:
             ChildDiedError: it ended, said nothing for too long, or spoke nonsense.
         """
+        if self._death is None:
+            try:
+                return self._frame()
+            except TimeoutError:
+                self._ends(self._silent())
+            except BrokenFrameError as error:
+                self.kill()
+                self._rest = None
+                detail = f"the decoder's process sent {error}"
+                self._ends(ChildDiedError(ErrorCode.DECODER_CRASHED, detail))
+            except (EOFError, OSError):
+                self._ends(self._died())
         try:
-            head, size, at = PREFIX.unpack(self._bytes(PREFIX.size))
-            if head > _HEADER_BYTES or size > self._limits.memory_bytes:
-                raise BrokenFrameError(f"a message of {head + size} bytes")
-            header = self._bytes(head)
-            return Frame(header_of(header), self._body(at, size), mark=zlib.crc32(header))
-        except TimeoutError as error:
-            raise self._silent() from error
-        except BrokenFrameError as error:
-            self.kill()
-            raise ChildDiedError(ErrorCode.DECODER_CRASHED, f"the decoder's process sent {error}") from error
-        except OSError as error:
-            raise self._died() from error
+            return self._frame()
+        except (EOFError, BrokenFrameError):
+            self._arriving.end(None)
+            raise cast(ChildDiedError, self._death) from None
 
-    def begin(self, timeout_s: float) -> None:
-        """Another asset: forget the last one, and wait no longer than this for a message."""
-        erase(self._black_box)
-        self.hurry(timeout_s)
+    def _ends(self, death: ChildDiedError) -> None:
+        self._death = death
+        self._arriving.end(self._rest)
 
-    def last_words(self) -> Frame | None:
-        """The media type that a dead child had written down and perhaps not sent."""
-        return self._last_words
-
-    def _bytes(self, size: int) -> bytes:
-        data: bytes = self._reader.read(size)
-        if len(data) < size:
-            raise ConnectionResetError
-        return data
-
-    def _body(self, at: int, size: int) -> Buffer:
-        """Bytes that whoever gets the arrays in them may write to."""
-        if not at:
-            return self._array(size) if size else b""
-        try:
-            return self._outbox.take(at, size, bytearray)
-        except ValueError as error:
-            raise BrokenFrameError(str(error)) from error
-
-    def _array(self, size: int) -> bytearray:
-        data = bytearray(size)
-        view, at = memoryview(data), 0
-        while at < size:
-            got = self._reader.readinto(view[at:])
-            if not got:
-                raise ConnectionResetError
-            at += got
-        return data
+    def _frame(self) -> Frame:
+        header, at, size, data = self._arriving.message(self._limits.memory_bytes)
+        if at:
+            try:
+                data = self._outbox.take(at, size, bytearray)
+            except ValueError as error:
+                raise BrokenFrameError(str(error)) from error
+        return Frame(header_of(header), data, mark=zlib.crc32(header))
 
     def _silent(self) -> ChildDiedError:
         seconds = self._sock.gettimeout()
@@ -196,7 +176,8 @@ class ChildProcess:
 
     def hurry(self, seconds: float) -> None:
         """Wait no longer than this for a message from now on."""
-        self._sock.settimeout(seconds)
+        if self._death is None and self._sock.gettimeout() != seconds:
+            self._sock.settimeout(seconds)
 
     def kill(self) -> int | None:
         """End the child and all that it has started; its exit status if it had ended before."""
@@ -205,12 +186,12 @@ class ChildProcess:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._reader.close()
+        if not self._box.closed:
+            self._arriving.drain()
+            self.begun, self._rest = left_behind(self._box, self._arriving.received)
+            self._box.close()
         self._sock.close()
         self._held.close()
-        if not self._black_box.closed:
-            self._last_words = recorded(self._black_box)
-            self._black_box.close()
         return status
 
     def _died(self) -> ChildDiedError:

@@ -9,6 +9,7 @@ import fcntl
 import mmap
 import os
 import struct
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -39,11 +40,13 @@ def shared() -> int:
 
 
 class Shelf:
-    """One direction: the writer fills it from its start, and again from there when all has been taken."""
+    """One direction: the writer fills it round and round, what was taken makes room, and an empty one starts anew."""
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
-        self._given = self._taken = self._at = 0
+        self._given = self._taken = 0
+        self._at = _HEAD
+        self._filled: deque[int] = deque()
 
     @classmethod
     def pair(cls, fd: int) -> tuple[Shelf, Shelf]:
@@ -55,13 +58,26 @@ class Shelf:
         """The writer's: a place for so many bytes, and its memory; None where they do not fit now."""
         if not self._memory:
             return None
-        if _COUNT.unpack_from(self._memory)[0] == self._given:
-            self._at = _HEAD
-        at = self._at
-        if at + size > len(self._memory):
+        waiting = self._given - _COUNT.unpack_from(self._memory)[0]
+        while len(self._filled) > max(0, waiting):
+            self._filled.popleft()
+        at, end = self._free(size)
+        if at + size > end:
             return None
+        self._filled.append(at)
         self._at, self._given = at + size, self._given + 1
         return at, self._memory[at : at + size]
+
+    def _free(self, size: int) -> tuple[int, int]:
+        """Where the next bytes go, and where what is not taken yet begins; it never ends where that starts."""
+        if not self._filled:
+            return _HEAD, len(self._memory)
+        first = self._filled[0]
+        if self._at < first:
+            return self._at, first - 1
+        if self._at + size <= len(self._memory):
+            return self._at, len(self._memory)
+        return _HEAD, first - 1
 
     def put(self, pieces: Sequence[Buffer]) -> int | None:
         """The writer's: copy pieces to one place; None where they do not fit now."""

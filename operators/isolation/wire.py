@@ -5,20 +5,18 @@ A frame is data alone, so that a child which was taken over cannot make its pare
 
 from __future__ import annotations
 
-import json
-import mmap
-import os
+import math
 import socket
 import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, BinaryIO
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
+from pydantic_core import from_json, to_json
 
 from operators.decode.sniff import MediaType
-from operators.isolation.files import scratch
 from operators.isolation.shelf import Buffer, Shelf
 from operators.parts import DTYPES, Locator, Part, PartKind, Segment
 from schemas.card import Modality
@@ -31,7 +29,7 @@ SMALL = 1 << 14
 """Bytes that go with their header for less than a place on the shelf costs."""
 _INLINE = 1 << 15
 """Pieces of a message that are smaller are joined: a system call costs more than a copy of them."""
-_LOCATOR = tuple(f.name for f in fields(Locator))
+_where = attrgetter(*(f.name for f in fields(Locator)))
 _MEDIA = tuple(f.name for f in fields(MediaType))
 _SEGMENT = tuple(f.name for f in fields(Segment) if f.name not in ("modality", "parts", "locator"))
 _PART = tuple(f.name for f in fields(Part) if f.name not in ("kind", "data"))
@@ -65,7 +63,7 @@ def framed(header: dict[str, Any], pieces: Sequence[Buffer] = (), shelf: Shelf |
 
 def shelved(header: dict[str, Any], at: int, size: int) -> list[Buffer]:
     """A frame whose bytes are on the shelf already."""
-    head = json.dumps(header, separators=(",", ":")).encode()
+    head = to_json(header)
     return [PREFIX.pack(len(head), size, at) + head]
 
 
@@ -99,8 +97,8 @@ def header_of(data: bytes | bytearray) -> dict[str, Any]:
         BrokenFrameError: it is none.
     """
     try:
-        header = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        header = from_json(data)
+    except ValueError as error:
         raise BrokenFrameError("a header that is not JSON") from error
     if not isinstance(header, dict):
         raise BrokenFrameError("a header that is no object")
@@ -143,37 +141,6 @@ def media_of(frame: Frame) -> MediaType:
         raise BrokenFrameError("a media type that nobody knows") from error
 
 
-def black_box() -> BinaryIO:
-    """A page that a child writes to at no cost and its parent reads when it has died."""
-    page = scratch()
-    page.truncate(mmap.PAGESIZE)
-    return page
-
-
-def record(box: mmap.mmap, media: MediaType) -> None:
-    """Write down what the asset at hand is."""
-    buffers = media_frame(media)
-    data = b"".join(buffers)
-    if len(data) < len(box):
-        box[: len(data)] = data
-
-
-def erase(box: BinaryIO) -> None:
-    """Forget what was written down of an earlier asset."""
-    os.pwrite(box.fileno(), bytes(PREFIX.size), 0)
-
-
-def recorded(box: BinaryIO) -> Frame | None:
-    """What was written down of the asset at hand; None where there is nothing that can be read."""
-    data = os.pread(box.fileno(), mmap.PAGESIZE, 0)
-    head, size, _ = PREFIX.unpack_from(data)
-    header = data[PREFIX.size : PREFIX.size + head]
-    try:
-        return Frame(header_of(header), mark=zlib.crc32(header)) if head and not size else None
-    except BrokenFrameError:
-        return None
-
-
 def segment_frame(segment: Segment, shelf: Shelf | None = None) -> list[Buffer]:
     """A segment; its arrays are the frame's bytes, one after the other."""
     arrays = [
@@ -182,7 +149,7 @@ def segment_frame(segment: Segment, shelf: Shelf | None = None) -> list[Buffer]:
     header = {
         "op": "segment",
         "modality": segment.modality,
-        "locator": [getattr(segment.locator, name) for name in _LOCATOR],
+        "locator": _where(segment.locator),
         "rest": [getattr(segment, name) for name in _SEGMENT],
         "parts": [
             [part.kind, None if part.data is None else part.data.shape, *(getattr(part, n) for n in _PART)]
@@ -203,7 +170,7 @@ def segment_of(frame: Frame) -> Segment:
         for kind, shape, *rest in frame.header["parts"]:
             data, known = None, PartKind(kind)
             if shape is not None:
-                count, dtype = int(np.prod(shape, dtype=np.int64)), np.dtype(DTYPES[known])
+                count, dtype = math.prod(shape), np.dtype(DTYPES[known])
                 data = (
                     np.frombuffer(frame.body, dtype, count, at).reshape(shape)
                     if count
@@ -211,8 +178,8 @@ def segment_of(frame: Frame) -> Segment:
                 )
                 at += count * dtype.itemsize
             parts.append(Part(known, data=data, **dict(zip(_PART, rest, strict=True))))
-        locator = Locator(**dict(zip(_LOCATOR, frame.header["locator"], strict=True)))
+        locator = Locator(*frame.header["locator"])
         named = dict(zip(_SEGMENT, frame.header["rest"], strict=True))
         return Segment(Modality(frame.header["modality"]), tuple(parts), locator, **named)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BrokenFrameError("a segment that cannot be read") from error

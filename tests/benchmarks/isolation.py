@@ -1,4 +1,4 @@
-"""What crash containment costs: the same assets decoded in a child and in this process, in interleaved rounds.
+"""What crash containment costs: streams of assets decoded in a child and in this process, in interleaved rounds.
 
 `python -m tests.benchmarks.isolation [--rounds N]` prints, for each kind of asset, the time of one in process, the
 time in the child, and the ratios of wall and of CPU time. Wall: the child decodes ahead while this process takes
@@ -13,7 +13,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy as np
 import psutil
@@ -24,6 +24,7 @@ from operators.isolation.decoders import Decoders
 from schemas.config import DecodeConfig
 from schemas.recipe import Recipe
 from tests.benchmarks.corpus import WORDS
+from tests.benchmarks.decode import stream
 from tests.benchmarks.fair import cpu_clock
 from tests.operators.decode.clips import audio, card, every, tone, video
 from tests.operators.decode.pages import Words, pdf_bytes
@@ -65,19 +66,25 @@ ASSETS: dict[str, Callable[[], bytes]] = {
     "PDF 10 pages": lambda: pdf_bytes(*[prose(200).decode().replace(". ", "\n")] * 10),
     "MP4 40 s 640 x 360": clip,
 }
-Decode = Callable[..., Any]
-
-
+Way = Callable[[bytes, int], None]
 Spent = tuple[float, float]
 
 
-def spent(decode: Decode, data: bytes, times: int, child: psutil.Process) -> Spent:
+def in_process(data: bytes, times: int) -> None:
+    """Decode an asset so many times."""
+    for _ in range(times):
+        list(registry.decode(io.BytesIO(data), "x", RECIPE, CARD, COUNTER, no_reference)[1])
+
+
+def in_child(isolated: Decoders, data: bytes, times: int) -> None:
+    """The same as a run does it."""
+    stream((io.BytesIO(data) for _ in range(times)), isolated, RECIPE, CARD, COUNTER)
+
+
+def spent(way: Way, data: bytes, times: int, child: psutil.Process) -> Spent:
     """Wall seconds of decoding one asset to its last segment, and CPU seconds of both processes."""
     wall, cpu = time.perf_counter(), time.process_time() + _cpu(child)
-    for _ in range(times):
-        _, segments = decode(io.BytesIO(data), "x", RECIPE, CARD, COUNTER, no_reference)
-        for _segment in segments:
-            pass
+    way(data, times)
     return (time.perf_counter() - wall) / times, (time.process_time() + _cpu(child) - cpu) / times
 
 
@@ -87,9 +94,9 @@ def _cpu(child: psutil.Process) -> float:
 
 def measure(data: bytes, isolated: Decoders, child: psutil.Process, rounds: int) -> list[float]:
     """Median milliseconds in process and in the child, then the medians of the rounds' ratios: wall and CPU."""
-    here, there = registry.decode, isolated.decode
-    longest = max(spent(way, data, 1, child)[0] for way in (here, there) for _ in range(2))
-    times, found = max(1, int(_ROUND_S / longest)), []
+    here, there = in_process, partial(in_child, isolated)
+    shortest = min(spent(way, data, 1, child)[1] for way in (here, there) for _ in range(2))
+    times, found = max(1, int(_ROUND_S / shortest)), []
     for number in range(rounds):
         first, second = (here, there) if number % 2 else (there, here)
         pair = {way: spent(way, data, times, child) for way in (first, second)}

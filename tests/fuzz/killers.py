@@ -127,6 +127,17 @@ def _misplace() -> None:
     _say(PREFIX.pack(2, 1 << 20, 1 << 40) + b"{}")
 
 
+def _scramble() -> None:
+    """What it has gathered for the parent is overwritten, and then there is silence."""
+    for fd in range(3, 64):
+        try:
+            # A socket has no place to write to.
+            os.pwrite(fd, b"\xff" * 4096, 0)
+        except OSError:
+            continue
+    _sleep()
+
+
 def _say(what: bytes) -> None:
     for fd in range(3, 4096):
         try:
@@ -156,6 +167,7 @@ KILLERS: dict[str, Callable[[], None]] = {
     "write": _write_files,
     "lie": _lie_on_the_wire,
     "misplace": _misplace,
+    "scramble": _scramble,
     "killed": _interrupt,
 }
 

