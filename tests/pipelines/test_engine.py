@@ -126,10 +126,7 @@ def marks(receipts: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("concurrent", [True, False])
 def test_the_pool_has_a_thread_of_the_model_for_each_core(actors: int | None, concurrent: bool) -> None:
     found = Resources.of(RunConfig(actors=actors), concurrent)
-    assert found.actors == (actors or found.actors)
-    assert found.actors * found.passes * found.threads <= max(cores(), found.actors)
-    if concurrent:
-        assert found.threads == 1 or found.actors * found.passes * found.threads <= cores()
-        assert actors or found.actors == max(1, cores() // found.passes)
-    else:
-        assert found.passes == 1
+    at_once = found.actors * found.passes * found.threads
+    assert cores() - found.actors < at_once <= max(cores(), found.actors)
+    assert actors is None or found.actors == actors
+    assert concurrent or found.passes == 1
