@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,12 @@ from schemas.space import Space
 from schemas.tables import QUARANTINED, SEGMENT_KIND
 
 _MIN_NORM = 1e-12
+_BATCHES_A_PASS, _LEAST_ROWS = 4, 8
+"""So many batches let passes that run side by side end together; smaller ones cost each row more."""
+
+Reason = tuple[ErrorCode, str]
+Tried = tuple[list[int], npt.NDArray[np.float32] | Reason]
+"""Rows, and their vectors; or one row, and why it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +33,15 @@ class EmbedSegments:
     """`PREPARED` rows in; the same rows without media, with a vector of each width, out.
 
     Asset rows pass through with null vectors. A batch that the model fails on is bisected down to the row:
-    one segment that cannot be embedded costs itself, and carries the reason.
+    one segment that cannot be embedded costs itself, and carries the reason. With a `pool` the passes of all calls
+    are made by its threads, so many at once.
     """
 
     engine: Engine
     space: Space
     token_budget: int
+    pool: Executor | None = None
+    passes: int = 1
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """One block of prepared rows."""
@@ -53,33 +64,51 @@ class EmbedSegments:
 
     def vectors(
         self, inputs: Sequence[tuple[Part, ...]], tokens: npt.NDArray[np.int32]
-    ) -> tuple[npt.NDArray[np.float32], list[tuple[ErrorCode, str] | None]]:
+    ) -> tuple[npt.NDArray[np.float32], list[Reason | None]]:
         """Full-width vectors, and for each input None or why it has none.
 
         Returns:
             float32 `[inputs, dim]` with zeros where there is a reason, and the reasons.
         """
         vectors = np.zeros((len(inputs), self.space.card.dim), np.float32)
-        reasons: list[tuple[ErrorCode, str] | None] = [None] * len(inputs)
-        todo = micro_batches(tokens.tolist(), self.token_budget)
-        while todo:
-            batch = todo.pop()
-            try:
-                found = self.engine.embed([inputs[i] for i in batch])
-            except Exception as error:
-                if len(batch) > 1:
-                    middle = len(batch) // 2
-                    todo += [batch[:middle], batch[middle:]]
-                else:
-                    detail = described(error)
-                    reasons[batch[0]] = (ErrorCode.EMBED_FAILED, detail)
+        reasons: list[Reason | None] = [None] * len(inputs)
+        batches = micro_batches(tokens.tolist(), self.token_budget, self._share(len(inputs)))
+
+        def tried(batch: list[int]) -> list[Tried]:
+            return list(self._tried(inputs, batch))
+
+        made = map(tried, batches) if self.pool is None else self.pool.map(tried, batches)
+        for rows, found in chain.from_iterable(made):
+            if isinstance(found, tuple):
+                reasons[rows[0]] = found
                 continue
             norms = np.min([np.linalg.norm(found[:, :w], axis=1) for w in self.space.widths], axis=0)
             bad = ~np.isfinite(norms) | (norms < _MIN_NORM)
-            for row, norm in zip(np.array(batch)[bad], norms[bad], strict=True):
+            for row, norm in zip(np.array(rows)[bad], norms[bad], strict=True):
                 reasons[int(row)] = (ErrorCode.NOT_FINITE, f"the model returned a vector of norm {norm}")
-            vectors[batch] = np.where(bad[:, None], 0.0, found)
+            vectors[rows] = np.where(bad[:, None], 0.0, found)
         return vectors, reasons
+
+    def _share(self, rows: int) -> int | None:
+        """Most rows of a batch, so that every thread of the pool gets some."""
+        if self.passes == 1:
+            return None
+        each = -(-rows // self.passes)
+        return max(min(each, _LEAST_ROWS), -(-each // _BATCHES_A_PASS))
+
+    def _tried(self, inputs: Sequence[tuple[Part, ...]], batch: list[int]) -> Iterator[Tried]:
+        """The batch's vectors, of its halves when the model fails on it, or why a single row has none."""
+        todo = [batch]
+        while todo:
+            rows = todo.pop()
+            try:
+                yield rows, self.engine.embed([inputs[i] for i in rows])
+            except Exception as error:
+                if len(rows) == 1:
+                    yield rows, (ErrorCode.EMBED_FAILED, described(error))
+                    continue
+                middle = len(rows) // 2
+                todo += [rows[:middle], rows[middle:]]
 
 
 def widths(full: npt.NDArray[np.float32], space: Space, valid: npt.NDArray[np.bool_]) -> list[pa.Array]:
@@ -105,7 +134,7 @@ def prefix(
     return pa.FixedSizeListArray.from_arrays(values, width, mask=pa.array(~valid))
 
 
-def _mark(rows: pa.Table, reasons: dict[int, tuple[ErrorCode, str]]) -> pa.Table:
+def _mark(rows: pa.Table, reasons: dict[int, Reason]) -> pa.Table:
     marked = {
         "status": dict.fromkeys(reasons, QUARANTINED),
         "error_stage": {i: str(Stage.EMBED) for i in reasons},

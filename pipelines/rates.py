@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from operators.embed import EmbedSegments
 from operators.model.contract import ModelSpec
 from operators.model.device import pick_device
+from pipelines.engine.cluster import Resources, cores
 from pipelines.reader import LakeReader
 from schemas.config import RunConfig
 from schemas.forecast import Rates
@@ -85,14 +87,20 @@ class Trial:
         if not self.kept:
             return None
         device = pick_device(None, None).type
-        threads = config.actor_threads or (1 if device == "cpu" else None)
-        operator = EmbedSegments(
-            engine=spec.load(threads=threads), space=space, token_budget=config.token_budget
-        )
-        found = {m: _rate(operator, pa.concat_tables(tables)) for m, tables in sorted(self.kept.items())}
-        where = (
-            "1 CPU thread" if threads == 1 else device if threads is None else f"{device}, {threads} threads"
-        )
+        passes, threads, where = 1, config.actor_threads, device
+        if device == "cpu":
+            actor = Resources.of_cpus(config, cores(), cores() if spec.concurrent else 1)
+            passes, threads = actor.passes, actor.threads
+            where = f"{passes * threads} CPU thread{'s' * (passes * threads > 1)}"
+        with ThreadPoolExecutor(passes) as pool:
+            operator = EmbedSegments(
+                engine=spec.load(threads=threads),
+                space=space,
+                token_budget=config.token_budget,
+                pool=pool,
+                passes=passes,
+            )
+            found = {m: _rate(operator, pa.concat_tables(tables)) for m, tables in sorted(self.kept.items())}
         return Rates(source="calibrated", tokens_per_second=found, note=f"tried here on {where}")
 
 

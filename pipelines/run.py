@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -88,15 +89,17 @@ class Run:
         if plan.empty:
             return self._report(self._outcome(None), Ran(), 0, None)
         self._outcome(None).check_deletions(job.policy)
-        ran, resumed = self._embed(lease)
-        self.clock.lap("embed")
-        job.progress.phase("publish")
-        lease.check()
-        with explained(self.lake, LakeError):
-            return self._publish(ran, resumed, lease)
+        # Ray takes seconds to end: what is published need not wait for it.
+        with ExitStack() as cluster_held:
+            ran, resumed = self._embed(lease, cluster_held)
+            self.clock.lap("embed")
+            job.progress.phase("publish")
+            lease.check()
+            with explained(self.lake, LakeError):
+                return self._publish(ran, resumed, lease)
 
-    def _embed(self, lease: Lease) -> tuple[Ran, int]:
-        """Run what no earlier attempt has staged; also how many segments one had."""
+    def _embed(self, lease: Lease, held: ExitStack) -> tuple[Ran, int]:
+        """Run what no earlier attempt has staged, on a cluster that is then `held`; also how many segments one had."""
         job, receipts = self.job, self.ledger.receipts(self.run_id)
         with explained(self.lake, LakeError):
             earlier = Attempts(receipts.read_all(), self.plan.work)
@@ -119,7 +122,8 @@ class Run:
         )
         job.progress.phase("start", "Ray")
         log = self.ledger.log.layout.log(job.corpus, self.run_id)
-        with cluster(job.ray_address), run_log(job.storage, log):
+        held.enter_context(cluster(job.ray_address))
+        with run_log(job.storage, log):
             job.progress.phase("embed", f"run {self.run_id}, log {log}")
             LOGGER.info("run %s: %d assets, %d segments staged before", self.run_id, work.num_rows, resumed)
             cut = shards(with_staged(work, staged), job.config, decode_tasks())

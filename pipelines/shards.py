@@ -10,9 +10,12 @@ import pyarrow as pa
 from schemas.config import RunConfig
 from schemas.tables import STAGED_COLUMN
 
+_FEW = 8
+"""A task of fewer small assets makes blocks that a model has too little of."""
+
 
 def shards(work: pa.Table, config: RunConfig, least: int = 16) -> Iterator[pa.Table]:
-    """The work in decode tasks: bounded in assets and bytes, `least` of them where there are so many assets.
+    """The work in decode tasks: bounded in assets and bytes, `least` of them where that leaves each enough to do.
 
     Rows are spread by a hash of their URI, so that the shards' costs are alike whatever the folders hold.
     """
@@ -22,12 +25,13 @@ def shards(work: pa.Table, config: RunConfig, least: int = 16) -> Iterator[pa.Ta
         pl.DataFrame({"key": pl.Series(work["uri"]).hash(seed=0)}).with_row_index("row").sort("key")["row"]
     )
     spread = work.take(order.to_arrow()).combine_chunks()
-    most = max(1, min(config.shard_assets, -(-work.num_rows // least)))
+    share, enough = -(-work.num_rows // least), config.shard_bytes // _FEW
     sizes = spread["size"].fill_null(0).to_pylist()
     start, held = 0, 0
     for index, size in enumerate(sizes):
-        full = index - start == most or (held and held + size > config.shard_bytes)
-        if full:
+        count = index - start
+        spent = count >= share and (count >= _FEW or held >= enough)
+        if count == config.shard_assets or spent or (held and held + size > config.shard_bytes):
             yield spread.slice(start, index - start)
             start, held = index, 0
         held += size

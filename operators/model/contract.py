@@ -79,6 +79,11 @@ class ModelSpec(Protocol):
         """What the model accepts and returns."""
         ...
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may call one engine's `embed` at once: on CPUs it then serves several cores."""
+        ...
+
     def preparer(self, role: str) -> Preparer:
         """The CPU half, for inputs of a role (`document`, `query`) or a task named on the card."""
         ...

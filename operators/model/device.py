@@ -9,7 +9,7 @@ from schemas.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-_BUDGETS = {"cuda": 65_536, "mps": 16_384, "cpu": 2_048}
+_BUDGETS = {"cuda": 65_536, "mps": 16_384, "cpu": 1_024}
 
 
 def pick_device(device: str | None, threads: int | None) -> torch.device:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from operators.model.device import pick_device, quiet_transformers, token_budget
 from operators.model.digest import check_weights, weights_digest
@@ -40,6 +40,7 @@ class EmbeddingGemmaSpec:
 
     source: ModelSource
     card: ModelCard
+    concurrent: ClassVar[bool] = True
 
     @classmethod
     def read(cls, source: ModelSource, widths: Sequence[int] = ()) -> EmbeddingGemmaSpec:

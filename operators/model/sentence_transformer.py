@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ class SentenceTransformerSpec:
 
     source: ModelSource
     card: ModelCard
+    concurrent: ClassVar[bool] = True
 
     @classmethod
     def read(cls, source: ModelSource, widths: Sequence[int] = ()) -> SentenceTransformerSpec:

@@ -34,6 +34,8 @@ _RAY_ENV = {
 }
 _SPARE_CPUS = 2
 _TASKS_A_CPU = 4
+_PASSES = 4
+"""Of one process at once: with more, passes wait for the interpreter."""
 
 
 @contextmanager
@@ -90,18 +92,42 @@ def _keep_off_the_screen() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The embedding pool: so many actors, each with a GPU or with so many CPU threads."""
+    """The embedding pool: actors that make so many passes of the model at once, each on a GPU or so many threads."""
 
     actors: int
+    passes: int
     threads: int
     gpu: bool
 
     @classmethod
-    def of(cls, config: RunConfig) -> Resources:
-        """One actor a GPU where the cluster has some; else one a core, with one thread each."""
+    def of(cls, config: RunConfig, concurrent: bool) -> Resources:
+        """One actor a GPU where the cluster has some; else a pass a core, several to an actor where they may be.
+
+        Args:
+            config: what the user says of it.
+            concurrent: as `ModelSpec.concurrent`.
+        """
         import ray
 
         total = ray.cluster_resources()
         gpus, cpus = int(total.get("GPU", 0)), max(1, int(total.get("CPU", 1)) - _SPARE_CPUS)
-        actors = config.actors or gpus or cpus
-        return cls(actors, config.actor_threads or max(1, cores() // actors), gpus > 0)
+        if not gpus:
+            return cls.of_cpus(config, cpus, _smallest_node() if concurrent else 1)
+        actors = config.actors or gpus
+        return cls(actors, 1, config.actor_threads or max(1, cores() // actors), True)
+
+    @classmethod
+    def of_cpus(cls, config: RunConfig, cpus: int, most: int) -> Resources:
+        """A pass for each of so many CPUs, at `most` so many to an actor."""
+        most = min(most, _PASSES)
+        actors = config.actors or max(1, cpus // most)
+        passes = min(most, max(1, cpus // actors))
+        return cls(actors, passes, config.actor_threads or max(1, cores() // (actors * passes)), False)
+
+
+def _smallest_node() -> int:
+    """CPUs that an actor may take of any node, so that some are left to read."""
+    import ray
+
+    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    return max(1, int(min((cpus for cpus in nodes if cpus), default=1)) - _SPARE_CPUS)

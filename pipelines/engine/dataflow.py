@@ -123,7 +123,7 @@ class Dataflow:
             gpu_hours: actor-hours after which the run stops early; what is staged by then stays.
             wanted: asked after each block: whether to stop early because another writer waits.
         """
-        resources = Resources.of(self.config)
+        resources = Resources.of(self.config, self.read.spec.concurrent)
         seconds = None if gpu_hours is None else gpu_hours * 3600 / resources.actors
         started = time.monotonic()
         with explained_workers(self.stage.table.uri), desk() as actor, _watched(actor, assets, progress):
@@ -148,15 +148,14 @@ class Dataflow:
         context.print_on_execution_start = False
         context.target_max_block_size = max(self.read.block_bytes, 1 << 20)
         # Else the reads fill whatever object store there is, and the peak grows with the corpus up to that.
+        blocks = _BLOCKS_AHEAD * max(resources.actors * resources.passes, cores())
         context.execution_options.resource_limits = ray.data.ExecutionResources(
-            object_store_memory=_BLOCKS_AHEAD * context.target_max_block_size * max(resources.actors, cores())
+            object_store_memory=blocks * context.target_max_block_size
         )
-        pool: dict[str, Any] = (
-            {"num_gpus": 1, "num_cpus": _ACTOR_CPUS} if resources.gpu else {"num_cpus": _ACTOR_CPUS}
-        )
-        model = (self.read.spec, self.space, self.stage, self.config, resources.threads, teller)
+        needs = {"num_cpus": resources.passes * _ACTOR_CPUS, **({"num_gpus": 1} if resources.gpu else {})}
+        model = (self.read.spec, self.space, self.stage, self.config, resources, teller)
         return (
-            ray.data.from_arrow(shards)
+            ray.data.from_blocks(shards)
             .map_batches(
                 Read(self.read, teller), batch_size=None, batch_format="pyarrow", num_cpus=_READ_CPUS
             )
@@ -167,7 +166,7 @@ class Dataflow:
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(size=resources.actors, enable_true_multi_threading=True),
                 max_concurrency=_ACTOR_THREADS,
-                **pool,
+                **needs,
             )
         )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from operators.embed import EmbedSegments
 from operators.model.contract import Compiles, ModelSpec
 from operators.read import ReadAssets
 from operators.stage import StageRows
+from pipelines.engine.cluster import Resources
 from pipelines.engine.stopwatch import Stopwatch
 from schemas.config import RunConfig
 from schemas.house import check_house
@@ -73,7 +74,8 @@ class Embed:
     """The actor: the model is loaded once, and every call is one block of model-ready rows.
 
     Ray calls it in two threads: while the one's half block is in the model, the other's vectors are written. So the
-    model never waits for storage, and what a crash can cost is one block of each actor.
+    model never waits for storage, and what a crash can cost is one block of each actor. The model's passes have
+    threads of their own: one on a GPU, and on CPUs several that share one copy of the weights.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Embed:
         space: Space,
         stage: StageRows,
         config: RunConfig,
-        threads: int,
+        resources: Resources,
         teller: Teller,
     ) -> None:
         import ray
@@ -91,14 +93,19 @@ class Embed:
         check_house()
         self.me = ray.get_runtime_context().get_actor_id()
         ray.get(teller.desk.begin.remote(self.me))
-        engine = spec.load(threads=threads)
+        engine = spec.load(threads=resources.threads)
         if config.compile_model and isinstance(engine, Compiles):
             engine.compile()
-        self.operator = EmbedSegments(engine=engine, space=space, token_budget=config.token_budget)
+        self.operator = EmbedSegments(
+            engine=engine,
+            space=space,
+            token_budget=config.token_budget,
+            pool=ThreadPoolExecutor(resources.passes),
+            passes=resources.passes,
+        )
         self.stage = stage
         self.half_block = max(1, config.block_rows // 2)
         self.teller = teller
-        self.model = threading.Lock()
         self.watch.loaded()
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
@@ -115,7 +122,7 @@ class Embed:
         segments = pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0
         staged = self.stage.earlier(rows)
         if staged is None:
-            with self.model, self.watch.in_model():
+            with self.watch.in_model():
                 rows = self.operator(rows)
         self.teller.count({"embedded": segments})
         if staged is None:

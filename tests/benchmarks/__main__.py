@@ -8,7 +8,6 @@ The bound is the best of three shapes, picked on a probe. The stages are timed o
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import tempfile
@@ -21,9 +20,9 @@ from rich.table import Table
 from operators.model.registry import DEFAULT_MODEL, resolve
 from pipelines.engine.cluster import cluster, cores
 from tests.benchmarks.corpus import make_corpus
+from tests.benchmarks.results import keep
 from tests.benchmarks.ways import Timing, Work, bound, pipeline, plain_loop, stage_by_stage
 
-RESULTS = Path(__file__).parent / "results"
 START = 8
 PROBE = 200
 SHAPES = ((1, 1), (1, 2), (2, 1))
@@ -109,10 +108,9 @@ def show(
     console.print(table)
     per_row = {name: 1000 * seconds / stages.rows for name, seconds in stages.parts.items()}
     console.print("ms/row by stage: " + ", ".join(f"{name} {ms:.2f}" for name, ms in per_row.items()))
-    RESULTS.mkdir(exist_ok=True)
     machine = {"python": platform.python_version(), "machine": platform.machine(), "cores": cores()}
     document = {"machine": machine, "arguments": vars(arguments), "ways": rows, "stages_ms": per_row}
-    (RESULTS / "pipeline.json").write_text(json.dumps(document, indent=1))
+    keep("pipeline", document)
 
 
 if __name__ == "__main__":

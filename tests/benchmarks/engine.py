@@ -14,7 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,10 @@ from tests.benchmarks.corpus import make_corpus
 from tests.benchmarks.engine_inputs import KINDS, Sample, make_samples
 from tests.benchmarks.engine_towers import TowerRate, matmul_rate, tower_rates
 from tests.benchmarks.padded_gemma import PaddedGemma
+from tests.benchmarks.results import keep
 from tests.models.reference_gemma import reference_model
 from tests.models.tiny_gemma import Sizes, build_tiny_gemma
 
-RESULTS = Path(__file__).parent / "results"
 SMALL = Sizes(hidden=256, layers=6, tower_layers=4, heads=4, head=64, window=64, dim=256, image_tokens=70)
 NO_PROMPT = "none"
 Vectors = npt.NDArray[np.float32]
@@ -216,13 +216,12 @@ def show(
         console.print("actors: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()))
     document = {
         "arguments": vars(given),
-        "kinds": [{name: getattr(line, name) for name in Line.__slots__} for line in lines],
+        "kinds": [asdict(line) for line in lines],
         "matmul_flops_per_second": rate,
         "actors": shares,
-        "towers": [{name: getattr(tower, name) for name in TowerRate.__slots__} for tower in towers],
+        "towers": [asdict(tower) for tower in towers],
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "engine.json").write_text(json.dumps(document, indent=1))
+    keep("engine", document)
     print(json.dumps(document))
 
 

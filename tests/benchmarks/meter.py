@@ -1,11 +1,11 @@
-"""What a process and all below it spend: CPU seconds by role and memory, sampled while it runs."""
+"""What a process and all below it spend: CPU seconds and memory of its own, sampled while it runs."""
 
 from __future__ import annotations
 
 import subprocess
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +13,10 @@ import psutil
 
 from tests.chaos.killer import REPO, end
 
-_EVERY_S = 0.25
+EVERY_S = 0.25
 DRIVER = "driver"
+_MEMORY_EVERY = 4
+"""Reading the memory maps of a score of processes costs: once a second."""
 _ROLES = {
     "operators.isolation": "isolated decoders",
     "(Embed)": "embedding actors",
@@ -23,12 +25,80 @@ _ROLES = {
 _OWN = "Ray's own"
 
 
+@dataclass(slots=True)
+class Tree:
+    """A process and its descendants, sampled.
+
+    `cpu` are pairs of the machine's clock and processor seconds so far, `held` the bytes of each kind of process when
+    they were most in all: proportional ones (PSS), as what processes share, such as the object store, counts once.
+    """
+
+    root: psutil.Process
+    cpu: list[tuple[float, float]] = field(default_factory=list)
+    held: Counter[str] = field(default_factory=Counter)
+    processes: dict[int, psutil.Process] = field(default_factory=dict)
+    _seconds: dict[int, float] = field(default_factory=dict)
+    _roles: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that all of them held at once."""
+        return self.held.total()
+
+    def sample(self) -> None:
+        """Look once, at the memory in some looks; a process that has ended keeps what it was last seen with."""
+        memory = len(self.cpu) % _MEMORY_EVERY == 0
+        held: Counter[str] = Counter()
+        for process in self._alive():
+            try:
+                with process.oneshot():
+                    times, words = process.cpu_times(), process.cmdline()
+                    self._seconds[process.pid] = times.user + times.system
+                    self._roles[process.pid] = self._role(process, " ".join(words))
+                    if memory:
+                        held[_title(words)] += process.memory_full_info().pss
+            except (psutil.Error, ProcessLookupError):
+                continue
+        self.cpu.append((time.monotonic(), sum(self._seconds.values())))
+        self.held = max(self.held, held, key=Counter.total)
+
+    def cpu_at(self, moment: float) -> float:
+        """Processor seconds until then, by the last look before."""
+        return max((seconds for at, seconds in self.cpu if at <= moment), default=0.0)
+
+    def roles(self) -> dict[str, float]:
+        """Processor seconds by what processes are to a run."""
+        found: defaultdict[str, float] = defaultdict(float)
+        for pid, seconds in self._seconds.items():
+            found[self._roles[pid]] += seconds
+        return dict(found)
+
+    def _alive(self) -> Iterator[psutil.Process]:
+        try:
+            found = [self.root, *self.root.children(recursive=True)]
+        except psutil.Error:
+            found = []
+        self.processes.update({process.pid: process for process in found})
+        yield from found
+
+    def _role(self, process: psutil.Process, title: str) -> str:
+        if process == self.root:
+            return DRIVER
+        return next(
+            (role for part, role in _ROLES.items() if part in title), self._roles.get(process.pid, _OWN)
+        )
+
+
+def _title(words: list[str]) -> str:
+    """The kind of a process: as Ray names its workers, else its program and the module or script it runs."""
+    if not words or words[0].startswith("ray::"):
+        return " ".join(words)[:60]
+    return " ".join(Path(word).name for word in words[:4] if not word.startswith("--"))[:60]
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds on the clock, CPU seconds of all processes by role, and the most MB that they held at once.
-
-    Memory is proportional (PSS): what processes share, such as the object store, counts once.
-    """
+    """What a command said, its seconds on the clock, CPU seconds of its processes by role, and their peak memory."""
 
     out: str
     wall: float
@@ -41,38 +111,6 @@ class Spent:
         return sum(self.roles.values())
 
 
-@dataclass(slots=True)
-class _Seen:
-    role: str = _OWN
-    cpu: float = 0.0
-
-
-@dataclass(slots=True)
-class _Meter:
-    """Everything ever seen below a process, by id and start."""
-
-    root: psutil.Process
-    seen: dict[tuple[int, float], _Seen] = field(default_factory=dict)
-    peak: int = 0
-    below: list[psutil.Process] = field(default_factory=list)
-
-    def look(self) -> None:
-        """Sample all of them once."""
-        self.below = self.root.children(recursive=True)
-        self.peak = max(self.peak, sum(self._sampled(one) for one in [self.root, *self.below]))
-
-    def _sampled(self, process: psutil.Process) -> int:
-        try:
-            times, title = process.cpu_times(), " ".join(process.cmdline())
-            one = self.seen.setdefault((process.pid, process.create_time()), _Seen())
-            one.cpu = times.user + times.system
-            named = [role for part, role in _ROLES.items() if part in title]
-            one.role = DRIVER if process == self.root else next(iter(named), one.role)
-            return _pss(process.pid)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-            return 0
-
-
 def metered(command: Sequence[str]) -> Spent:
     """Run a command to its end; a process' last quarter of a second may be missed.
 
@@ -81,24 +119,12 @@ def metered(command: Sequence[str]) -> Spent:
     """
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    meter = _Meter(psutil.Process(process.pid))
+    tree = Tree(psutil.Process(process.pid))
     while process.poll() is None:
-        try:
-            meter.look()
-        except psutil.NoSuchProcess:
-            break
-        time.sleep(_EVERY_S)
+        tree.sample()
+        time.sleep(EVERY_S)
     out, error = process.communicate()
-    end(meter.below)
+    end(list(tree.processes.values()))
     if process.returncode:
         raise RuntimeError(f"{command}: {error[-2000:]}")
-    roles: defaultdict[str, float] = defaultdict(float)
-    for one in meter.seen.values():
-        roles[one.role] += one.cpu
-    return Spent(out, time.perf_counter() - started, dict(roles), meter.peak / 1e6)
-
-
-def _pss(pid: int) -> int:
-    """Proportional bytes, from the sum that the kernel keeps: walking every mapping costs what is measured."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return Spent(out, time.perf_counter() - started, tree.roles(), tree.peak_bytes / 1e6)

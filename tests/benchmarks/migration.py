@@ -11,7 +11,7 @@ from rich.table import Table
 
 from operators.model.registry import BASELINE_MODEL, FUSED_MODEL, resolve
 from pipelines.evaluation.migration import FULL, FUSION, MERGED, OLD, SEEDS, MigrationReport, migrate
-from tests.benchmarks.__main__ import RESULTS
+from tests.benchmarks.results import keep
 
 LEAST_KEPT = 0.9
 
@@ -36,8 +36,7 @@ def main() -> None:
         watch=lambda name: print(name, file=sys.stderr),
     )
     show(report)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "migration.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    keep("migration", report.model_dump(mode="json"))
     means = report.means
     good = report.kept[MERGED] >= LEAST_KEPT and means[MERGED] > max(means[FUSION], means[OLD])
     sys.exit(0 if good else 1)

@@ -23,8 +23,9 @@ from operators.model.registry import DEFAULT_MODEL, resolve
 from pipelines.embed import EmbedJob
 from tests.benchmarks.corpus import make_corpus
 from tests.benchmarks.meter import Spent, metered
+from tests.benchmarks.results import RESULTS
 
-FLAME = Path(__file__).parent / "results" / "flame.svg"
+FLAME = RESULTS / "flame.svg"
 _START = 8
 _SAMPLES_A_SECOND = 25
 _LEAST_PERCENT = 0.5
@@ -76,7 +77,7 @@ def draw(command: list[str]) -> None:
     )
     if tracer is None:
         raise SystemExit("no py-spy beside this Python: pip install py-spy")
-    FLAME.parent.mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     options = ["--subprocesses", "--function", "--nonblocking", "--rate", str(_SAMPLES_A_SECOND)]
     done = subprocess.run(
         [tracer, "record", *options, "--output", str(FLAME), "--", *command], capture_output=True, text=True

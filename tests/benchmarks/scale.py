@@ -26,6 +26,7 @@ from pipelines.embed import EmbedJob
 from schemas.config import RunConfig
 from tests.benchmarks.corpus import WORDS
 from tests.benchmarks.meter import metered
+from tests.benchmarks.results import keep
 from tests.models.feather import FeatherSpec
 
 SIZES = (1_000, 10_000, 100_000)
@@ -35,7 +36,6 @@ ACTORS = 2
 _CPUS = 4
 _START = 16
 _FOLDER = 1_000
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,12 @@ def main() -> None:
             spread = [measure(home, NODES_ASSETS, nodes) for nodes in arguments.nodes]
             for one in spread:
                 show(f"{one.nodes} nodes", starts[one.nodes], [one])
-    RESULTS.mkdir(exist_ok=True)
     document = {
         "start": asdict(start),
         "sizes": [asdict(m) for m in sizes],
         "nodes": [asdict(m) for m in spread],
     }
-    (RESULTS / "scale.json").write_text(json.dumps(document, indent=1))
+    keep("scale", document)
 
 
 def measure(home: Path, assets: int, nodes: int = 0) -> Measured:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.benchmarks.meter import EVERY_S, Tree
 from tests.chaos.killer import REPO, end
 
 PICTURES = 250
@@ -53,25 +54,14 @@ def peak_mb(source: Path, lake: Path, expected: int) -> float:
     process = subprocess.Popen(
         command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    driver, peak, below = psutil.Process(process.pid), 0, []
+    tree = Tree(psutil.Process(process.pid))
     while process.poll() is None:
-        try:
-            below = driver.children(recursive=True)
-            peak = max(peak, sum(_pss(p) for p in [driver, *below]))
-        except psutil.NoSuchProcess:
-            break
-        time.sleep(0.3)
+        tree.sample()
+        time.sleep(EVERY_S)
     out, _ = process.communicate()
-    end(below)
+    end(list(tree.processes.values()))
     assert out.strip() == str(expected)
-    return peak / 1e6
-
-
-def _pss(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_full_info().pss)
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return 0
+    return tree.peak_bytes / 1e6
 
 
 @pytest.mark.slow

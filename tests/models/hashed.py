@@ -100,6 +100,10 @@ class HashSpec:
             preprocessing="1",
         )
 
+    @property
+    def concurrent(self) -> bool:
+        return True
+
     def preparer(self, role: str) -> HashPreparer:
         return HashPreparer(self.card)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from operators.embed import EmbedSegments
@@ -36,3 +39,39 @@ def test_two_bad_rows_of_sixty_four_are_found_by_bisection() -> None:
     good = [i for i in range(64) if i not in codes]
     assert np.allclose(vectors[good], HashEngine().embed([inputs[0]])[0])
     assert engine.calls <= 1 + 4 * 6
+
+
+class Meeting(HashEngine):
+    """Goes on only when another call is in it, too."""
+
+    def __init__(self, parties: int) -> None:
+        self.barrier = threading.Barrier(parties, timeout=30)
+
+    def embed(self, inputs: Inputs) -> np.ndarray:
+        if len(inputs) > 1:
+            self.barrier.wait()
+        return super().embed(inputs)
+
+
+def test_a_pool_makes_passes_side_by_side_and_finds_the_same() -> None:
+    texts = [f"cat {n}" for n in range(32)]
+    texts[7] = "poison"
+    inputs = [(Part(PartKind.TEXT, text),) for text in texts]
+    tokens = np.full(32, 2, np.int32)
+    space = Space(card=HashSpec().card, recipe=Recipe())
+    alone = EmbedSegments(engine=HashEngine(), space=space, token_budget=1 << 20)
+    with ThreadPoolExecutor(2) as pool:
+        side_by_side = EmbedSegments(
+            engine=Meeting(2), space=space, token_budget=1 << 20, pool=pool, passes=2
+        )
+        good = [i for i in range(32) if i != 7]
+        vectors, reasons = side_by_side.vectors([inputs[i] for i in good], tokens[good])
+    wanted, why = alone.vectors(inputs, tokens)
+    assert reasons == [None] * 31
+    assert why[7] is not None
+    assert np.array_equal(vectors, wanted[good])
+    with ThreadPoolExecutor(2) as pool:
+        pooled = EmbedSegments(engine=HashEngine(), space=space, token_budget=1 << 20, pool=pool, passes=2)
+        again, reasons = pooled.vectors(inputs, tokens)
+    assert reasons == why
+    assert np.array_equal(again, wanted)

@@ -19,6 +19,7 @@ from operators.sources.listing import list_source
 from operators.stage import StageRows
 from operators.storage import Storage
 from pipelines.engine import dataflow
+from pipelines.engine.cluster import Resources, cores
 from pipelines.engine.dataflow import Dataflow
 from pipelines.progress import Silent
 from pipelines.shards import shards
@@ -118,3 +119,17 @@ def test_whoever_never_comes_out_is_ended_after_an_error(monkeypatch: pytest.Mon
 def marks(receipts: str) -> dict[str, list[str]]:
     storage = Storage()
     return {kind: sorted(storage.names(f"{receipts}.{kind}")) for kind in ("begun", "ended")}
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("actors", [None, 1, 2])
+@pytest.mark.parametrize("concurrent", [True, False])
+def test_the_pool_has_a_thread_of_the_model_for_each_core(actors: int | None, concurrent: bool) -> None:
+    found = Resources.of(RunConfig(actors=actors), concurrent)
+    assert found.actors == (actors or found.actors)
+    assert found.actors * found.passes * found.threads <= max(cores(), found.actors)
+    if concurrent:
+        assert found.threads == 1 or found.actors * found.passes * found.threads <= cores()
+        assert actors or found.actors == max(1, cores() // found.passes)
+    else:
+        assert found.passes == 1

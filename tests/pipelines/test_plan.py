@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import zip_longest
 
 import polars as pl
 import pyarrow as pa
@@ -157,9 +158,17 @@ def test_shards_hold_every_row_once_within_their_bounds(
     config = RunConfig(shard_assets=most, shard_bytes=held)
     cut = list(shards(work, config, least))
     assert sorted(u for shard in cut for u in shard["uri"].to_pylist()) == sorted(work["uri"].to_pylist())
-    for shard in cut:
-        assert 1 <= shard.num_rows <= min(most, -(-len(sizes) // least))
-        assert shard.num_rows == 1 or sum(shard["size"].to_pylist()) <= held
+    share = -(-len(sizes) // least)
+    for shard, after in zip_longest(cut, cut[1:]):
+        held_here = sum(shard["size"].to_pylist())
+        assert 1 <= shard.num_rows <= min(most, max(share, 8))
+        assert shard.num_rows == 1 or held_here <= held
+        if after is not None and shard.num_rows < min(most, share, 8):
+            assert held_here + after["size"][0].as_py() > held
+        if shard.num_rows > share:
+            assert sum(shard["size"].to_pylist()[:-1]) < max(1, held // 8), (
+                "it had little to do until its last"
+            )
     assert [s["uri"].to_pylist() for s in cut] == [s["uri"].to_pylist() for s in shards(work, config, least)]
 
 

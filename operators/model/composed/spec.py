@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class ComposedSpec:
 
     source: ModelSource
     card: ModelCard
+    concurrent: ClassVar[bool] = True
 
     @classmethod
     def read(cls, source: ModelSource, widths: Sequence[int] = ()) -> ComposedSpec:

@@ -17,6 +17,8 @@ RATE = 16_000
 WINDOW_S = 30
 """Seconds that Whisper hears at once."""
 _BATCH = 8
+_CALLS_AT_ONCE = 4
+"""On a CPU; more wait. The weights are in memory once."""
 _SILENCE_RMS = 33.0
 """Of int16 samples: -60 dB below full scale."""
 _NO_SPEECH, _LOW_LOGPROB, _LOOP_RATIO = 0.6, -1.0, 2.4
@@ -31,7 +33,11 @@ class SpeechTower:
     def __init__(self, weights: Path, tokenizer: Path, device: str, threads: int) -> None:
         kind = "int8" if device == "cpu" else "default"
         self._model = ctranslate2.models.Whisper(
-            str(weights.parent), device=device, compute_type=kind, intra_threads=threads
+            str(weights.parent),
+            device=device,
+            compute_type=kind,
+            intra_threads=threads,
+            inter_threads=_CALLS_AT_ONCE if device == "cpu" else 1,
         )
         self._tokenizer: Tokenizer = Tokenizer.from_file(str(tokenizer))
         self._prompt = [self._tokenizer.token_to_id(t) for t in ("<|startoftranscript|>", "<|notimestamps|>")]

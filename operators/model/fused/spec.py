@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ValidationError
 
@@ -43,6 +43,7 @@ class FusedSpec:
 
     source: ModelSource
     card: ModelCard
+    concurrent: ClassVar[bool] = True
 
     @classmethod
     def read(cls, source: ModelSource, widths: Sequence[int] = ()) -> FusedSpec:

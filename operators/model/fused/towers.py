@@ -59,6 +59,9 @@ class AudioTower(nn.Module):
         self.encoder.load_state_dict(encoder_state(found))
         self.decoder: Any = WhisperDecoder(TINY)
         self.decoder.load_state_dict(decoder_state(found))
+        # Column by column in memory: every step multiplies by the transpose, which is then read in order.
+        words = self.decoder.embed_tokens.weight
+        words.data = words.data.T.contiguous().T
         extractor: Any = WhisperFeatureExtractor(feature_size=80)  # type: ignore[no-untyped-call]
         mel = torch.from_numpy(np.asarray(extractor.mel_filters.T, np.float32)).contiguous()
         self.register_buffer("mel", mel, persistent=False)

@@ -8,7 +8,6 @@ trusted on a busy machine; memory is what is their own, shared pages by share.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import tempfile
 from pathlib import Path
@@ -20,8 +19,8 @@ from pipelines.engine.cluster import cores
 from tests.benchmarks.peers.corpora import make
 from tests.benchmarks.peers.measure import OWN_WAY, SAME_WORK, killed, night, rounds
 from tests.benchmarks.peers.show import document
+from tests.benchmarks.results import keep
 
-RESULTS = Path(__file__).parents[1] / "results"
 FILES = {"images": 240, "documents": 80, "audio": 48, "videos": 24, "mixed": 60}
 TRIALS = {"night": "images", "kill": "images"}
 
@@ -38,19 +37,13 @@ def main() -> None:
             ways = tuple(w for w in (*SAME_WORK, *OWN_WAY.get(workload, ())) if w in (arguments.ways or (w,)))
             measured = rounds(workload, corpus, home / workload, ways, arguments.rounds, console.print)
             found["workloads"].append(measured)
-            keep(found)
+            keep("peers", found)
         for trial, measure in (("night", night), ("kill", killed)):
             if trial in arguments.only:
                 corpus = make(home / "corpora", TRIALS[trial], arguments.rows or FILES[TRIALS[trial]])
                 found[trial] = measure(TRIALS[trial], corpus, home / trial, console.print)
-                keep(found)
+                keep("peers", found)
     print(document(found))
-
-
-def keep(found: dict[str, Any]) -> None:
-    """Write what is measured so far: the whole takes long, and may be ended early."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "peers.json").write_text(json.dumps(found, indent=1))
 
 
 def machine() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A child and everything it starts: seconds of processors, memory that is its own, and its end half-way."""
+"""One way in a fresh process: what it and all that it starts spend, and its end half-way."""
 
 from __future__ import annotations
 
@@ -9,67 +9,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from tests.benchmarks.meter import EVERY_S, Tree
 from tests.benchmarks.peers.work import calls, steady
 
-_EVERY_S = 0.25
-_MEMORY_EVERY = 4
-"""Reading the memory maps of a score of processes costs: once a second."""
 _LEFT_BEHIND_S = 20.0
-
-
-@dataclass(slots=True)
-class Tree:
-    """A process and its descendants, sampled. `cpu` are pairs of the machine's clock and processor seconds."""
-
-    root: psutil.Process
-    cpu: list[tuple[float, float]] = field(default_factory=list)
-    peak_bytes: int = 0
-    held: dict[str, int] = field(default_factory=dict)
-    processes: dict[int, psutil.Process] = field(default_factory=dict)
-    _seconds: dict[int, float] = field(default_factory=dict)
-
-    def sample(self, memory: bool) -> None:
-        """Look once; a process that has ended keeps the seconds it was last seen with."""
-        held: Counter[str] = Counter()
-        for process in self._alive():
-            try:
-                with process.oneshot():
-                    times = process.cpu_times()
-                    self._seconds[process.pid] = times.user + times.system
-                    if memory:
-                        held[_title(process)] += process.memory_full_info().pss
-            except (psutil.Error, ProcessLookupError):
-                continue
-        self.cpu.append((time.monotonic(), sum(self._seconds.values())))
-        if held.total() > self.peak_bytes:
-            self.peak_bytes, self.held = held.total(), dict(held)
-
-    def _alive(self) -> list[psutil.Process]:
-        try:
-            found = [self.root, *self.root.children(recursive=True)]
-        except psutil.Error:
-            found = []
-        self.processes.update({process.pid: process for process in found})
-        return found
-
-    def cpu_at(self, moment: float) -> float:
-        """Processor seconds until then, by the last look before."""
-        return max((seconds for at, seconds in self.cpu if at <= moment), default=0.0)
-
-
-def _title(process: psutil.Process) -> str:
-    """The kind of a process: as Ray names its workers, else its program and the module or script it runs."""
-    words = process.cmdline()
-    if not words or words[0].startswith("ray::"):
-        return " ".join(words)[:60]
-    return " ".join(Path(word).name for word in words[:4] if not word.startswith("--"))[:60]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +77,7 @@ def run(arguments: list[str], log: Path, kill_at: int | None = None) -> Run:
         cpu=tree.cpu[-1][1],
         steady_cpu=tree.cpu_at(finished) - tree.cpu_at(first),
         peak_bytes=tree.peak_bytes,
-        held=tree.held,
+        held=dict(tree.held),
         steady_rows=steady_rows,
         model_rows=sum(rows for _, _, rows in own),
         ended=end.exists(),
@@ -143,10 +92,8 @@ def _watch(child: subprocess.Popen[bytes], tree: Tree, doomed: Callable[[], bool
     done = threading.Event()
 
     def look() -> None:
-        count = 0
-        while not done.wait(_EVERY_S):
-            tree.sample(memory=count % _MEMORY_EVERY == 0)
-            count += 1
+        while not done.wait(EVERY_S):
+            tree.sample()
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -155,7 +102,7 @@ def _watch(child: subprocess.Popen[bytes], tree: Tree, doomed: Callable[[], bool
             if doomed():
                 child.send_signal(signal.SIGKILL)
                 child.wait()
-            time.sleep(_EVERY_S / 5)
+            time.sleep(EVERY_S / 5)
     finally:
         done.set()
         thread.join()

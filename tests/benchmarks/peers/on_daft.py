@@ -14,7 +14,11 @@ from tests.benchmarks.peers.work import BATCH, SEGMENT, Embedder, Work
 def daft_udf(work: Work) -> None:
     """The same work for each row; the model in a class of one instance, whose torch uses every core."""
 
-    @daft.func.batch(return_dtype=DataType.from_arrow_type(pa.list_(SEGMENT)))
+    # PDFium is not thread-safe, and Daft calls functions in threads where it is not told otherwise.
+    @daft.func.batch(
+        return_dtype=DataType.from_arrow_type(pa.list_(SEGMENT)),
+        use_process=work.workload in ("documents", "mixed"),
+    )
     def segments(paths: daft.Series, bodies: daft.Series) -> Any:
         found = [
             work.segments(path, data)

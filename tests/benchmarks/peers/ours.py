@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+from contextlib import ExitStack
+
 from pipelines.embed import EmbedJob
+from pipelines.engine.cluster import cluster
 from tests.benchmarks.peers.work import Work
 
 
 def embedlake(work: Work) -> None:
-    """The main job; run again, it continues or does what has changed."""
+    """The main job; run again, it continues or does what has changed. As in the other way on Ray, that ends last."""
+    held = ExitStack()
+    held.enter_context(cluster())
+    atexit.register(held.close)
     EmbedJob(sources=(work.corpus,), lake=work.out, spec=work.spec, recipe=work.recipe).run()

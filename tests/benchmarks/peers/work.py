@@ -48,6 +48,10 @@ class Clocked:
     def card(self) -> ModelCard:
         return self.spec.card
 
+    @property
+    def concurrent(self) -> bool:
+        return self.spec.concurrent
+
     def preparer(self, role: str) -> Preparer:
         return self.spec.preparer(role)
 
