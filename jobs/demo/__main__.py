@@ -19,16 +19,21 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=Path(".demo"), help="where the S3 server keeps its objects"
     )
+    parser.add_argument("--home", type=Path, help="embed the corpus/ and manifests/ of another folder")
     parser.add_argument("--serve", action="store_true", help="no tour: serve the last one's objects")
     arguments = parser.parse_args()
     console = Console()
     started = time.monotonic()
     try:
         check_house()
+        from jobs.demo.searches import HOME
         from jobs.demo.tour import serve, tour
 
-        run = serve if arguments.serve else tour
-        surprises = run(arguments.folder.absolute(), console) or []
+        folder, surprises = arguments.folder.absolute(), list[str]()
+        if arguments.serve:
+            serve(folder, console)
+        else:
+            surprises = tour(folder, console, arguments.home or HOME)
     except EmbedlakeError as error:
         print(f"embedlake demo: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

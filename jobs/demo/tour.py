@@ -36,8 +36,13 @@ STATEMENTS = (
 )
 
 
-def tour(folder: Path, console: Console) -> list[str]:
+def tour(folder: Path, console: Console, home: Path = HOME) -> list[str]:
     """Run the whole tour on a new S3 server whose objects lie in `folder`; those of an earlier tour go.
+
+    Args:
+        folder: where the server keeps its objects.
+        console: what the tour is shown on.
+        home: the folder that holds `corpus/` and `manifests/`.
 
     Returns:
         the names of searches whose hits are not what a person would expect.
@@ -47,7 +52,7 @@ def tour(folder: Path, console: Console) -> list[str]:
     with _server(folder) as server:
         os.environ.update(server.environment())
         console.rule("1. A bucket")
-        count = upload(Storage())
+        count = upload(Storage(), home)
         console.print(f"{count} objects in {BUCKET} on a real S3 server at {server.endpoint}")
         console.rule("2. The main job")
         embed(console)
@@ -86,11 +91,11 @@ def _server(folder: Path) -> S3Server:
     return S3Server(folder, buckets=[BUCKET.removeprefix("s3://")])
 
 
-def upload(storage: Storage) -> int:
-    """Put the demo's corpus and manifests into the bucket; returns the number of objects."""
-    files = [p for part in ("corpus", "manifests") for p in sorted((HOME / part).rglob("*")) if p.is_file()]
+def upload(storage: Storage, home: Path) -> int:
+    """Put the corpus and the manifests below `home` into the bucket; returns the number of objects."""
+    files = [p for part in ("corpus", "manifests") for p in sorted((home / part).rglob("*")) if p.is_file()]
     for file in files:
-        storage.put(f"{BUCKET}/{file.relative_to(HOME).as_posix()}", file.read_bytes())
+        storage.put(f"{BUCKET}/{file.relative_to(home).as_posix()}", file.read_bytes())
     return len(files)
 
 

@@ -17,12 +17,13 @@ from pipelines.spaces import coverage
 from tests.chaos.corpus import write_corpus
 from tests.chaos.driver import FAILPOINTS, backfill
 from tests.chaos.killer import Run, Victim
-from tests.chaos.test_kills import UNSTAGED, media
+from tests.chaos.test_kills import UNSTAGED, media, run_here
 from tests.models.counting import embedded
 
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 SPACE = backfill("", "", "").job.space.id
 VICTIMS: tuple[Victim, ...] = ("driver", "driver", "actor", "raylet")
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ def tables(lake: Path, space: str | None = SPACE) -> tuple[list[dict[str, Any]],
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
+def calm(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Calm:
     folder = tmp_path_factory.mktemp("calm")
     source, lake = folder / "in", folder / "lake"
     write_corpus(source, 120)
-    assert Run.start(source, lake, folder / "live").wait() == 0
+    run_here(source, lake, folder / "live")
     shutil.copytree(lake, folder / "template")
-    assert Run.start(source, lake, folder / "ledger", work="backfill").wait() == 0
+    assert backfill(str(source), str(lake), str(folder / "ledger")).run().complete
     return Calm(source, folder / "template", *tables(lake), embedded(folder / "ledger"))
 
 
@@ -71,9 +72,7 @@ def killed(calm: Calm, folder: Path, kills: int) -> None:
             time.sleep(0.01)
         done += run.wait() == 0
     assert done < kills
-    for _ in range(4):
-        if Run.start(calm.source, lake, ledger, work="backfill").wait() == 0:
-            break
+    assert backfill(str(calm.source), str(lake), str(ledger)).run().complete
     assert tables(lake) == (calm.segments, calm.assets)
     assert tables(lake, None) == tables(calm.lake, None), "the live space is as it was"
     assert media(lake) == media(calm.lake), "and what was prepared"
@@ -95,7 +94,7 @@ def test_a_night_gets_its_turn_in_the_middle_of_a_backfill_and_both_spaces_are_c
 ) -> None:
     source, lake, ledger = tmp_path / "in", tmp_path / "lake", tmp_path / "ledger"
     shutil.copytree(calm.source, source)
-    assert Run.start(source, lake, tmp_path / "live").wait() == 0
+    run_here(source, lake, tmp_path / "live")
     beside = Run.start(source, lake, ledger, work="backfill")
     while beside.process.poll() is None and not embedded(ledger):
         time.sleep(0.02)

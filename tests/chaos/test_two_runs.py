@@ -6,10 +6,13 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from pipelines.reader import LakeReader
 from schemas.errors import EmbedlakeError, ExitCode
 from tests.chaos.corpus import write_corpus
 from tests.chaos.killer import Run
+from tests.chaos.test_kills import run_here
 
 
 class Poll:
@@ -44,10 +47,11 @@ class Poll:
                 self.seen.append(state)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_of_two_nights_at_once_one_publishes_and_readers_see_whole_versions_alone(tmp_path: Path) -> None:
     source, lake, ledger = tmp_path / "in", tmp_path / "lake", tmp_path / "ledger"
     write_corpus(source, 20)
-    assert Run.start(source, lake, ledger).wait() == 0
+    run_here(source, lake, ledger)
     for n in range(6):
         (source / f"{n:04d}-new.txt").write_text(f"a new note {n}")
     (source / "long.txt").unlink()

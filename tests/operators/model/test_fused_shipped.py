@@ -54,9 +54,20 @@ def spoken(name: str) -> Part:
     return Part(PartKind.AUDIO, data=read_sound(Path(MEDIA) / f"{name}.ogg"))
 
 
-def embed(spec: FusedSpec, engine: FusedEngine, rows: list[Row], width: int | None = None) -> Vectors:
-    vectors = engine.embed(spec.preparer(Role.DOCUMENT).prepare(rows)[0])[:, :width]
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+def embed(spec: FusedSpec, engine: FusedEngine, rows: list[Row]) -> Vectors:
+    return cut(engine.embed(spec.preparer(Role.DOCUMENT).prepare(rows)[0]))
+
+
+def cut(vectors: Vectors, width: int | None = None) -> Vectors:
+    """Unit vectors of the first `width` numbers."""
+    return vectors[:, :width] / np.linalg.norm(vectors[:, :width], axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def named_pictures(spec: FusedSpec, engine: FusedEngine) -> tuple[Vectors, Vectors]:
+    """The vectors of the emoji's names, and of the emoji."""
+    names, pictures = [(text(name),) for name in EMOJI], [(e,) for e in emoji(spec)]
+    return embed(spec, engine, names), embed(spec, engine, pictures)
 
 
 def test_the_shipped_name_is_a_model_of_the_fused_family(spec: FusedSpec) -> None:
@@ -66,10 +77,10 @@ def test_the_shipped_name_is_a_model_of_the_fused_family(spec: FusedSpec) -> Non
 
 @pytest.mark.parametrize(("width", "first", "fifth"), [(384, 0.4, 0.75), (64, 0.3, 0.6)])
 def test_unseen_pictures_are_found_by_their_names(
-    spec: FusedSpec, engine: FusedEngine, width: int, first: float, fifth: float
+    named_pictures: tuple[Vectors, Vectors], width: int, first: float, fifth: float
 ) -> None:
-    names = embed(spec, engine, [(text(name),) for name in EMOJI], width)
-    order = np.argsort(-(names @ embed(spec, engine, [(e,) for e in emoji(spec)], width).T), axis=1)
+    names, pictures = (cut(vectors, width) for vectors in named_pictures)
+    order = np.argsort(-(names @ pictures.T), axis=1)
     ranks = np.argmax(order == np.arange(len(EMOJI))[:, None], axis=1)
     assert (ranks == 0).mean() >= first, ranks
     assert (ranks < 5).mean() >= fifth, ranks
