@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -102,7 +103,7 @@ SOURCES = (
 
 
 def unpack(source: Source, work: Path) -> Path:
-    """The folder with the package's files, fetched on the first call.
+    """The folder with the package's files, fetched on the first call; of several callers at once the first wins.
 
     Raises:
         SourceError: the registry's client failed.
@@ -110,19 +111,29 @@ def unpack(source: Source, work: Path) -> Path:
     target = work / source.package.replace("/", "-").removeprefix("@")
     if target.is_dir():
         return target
-    downloads = work / "downloads"
-    downloads.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    partial.mkdir(exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=work) as own:
+        files = Path(own) / "files"
+        files.mkdir()
+        _fetch(source, Path(own), files)
+        try:
+            files.rename(target)
+        except OSError:
+            # Somebody else was first, with the same version of the package.
+            if not target.is_dir():
+                raise
+    return target
+
+
+def _fetch(source: Source, downloads: Path, files: Path) -> None:
     if source.registry == "debian":
         _run(["apt-get", "download", f"{source.package}={source.version}"], downloads)
         archive = next(downloads.glob(f"{source.package}_*.deb"))
-        _run(["dpkg", "-x", str(archive), str(partial)], downloads)
+        _run(["dpkg", "-x", str(archive), str(files)], downloads)
     else:
         name = _run(["npm", "pack", "--silent", f"{source.package}@{source.version}"], downloads).split()[-1]
         with tarfile.open(downloads / name) as tar:
-            tar.extractall(partial, filter="data")
-    return partial.rename(target)
+            tar.extractall(files, filter="data")
 
 
 def _run(command: list[str], cwd: Path) -> str:
