@@ -147,9 +147,9 @@ def text_pairs(
 
 
 def composed(
-    subjects: Sequence[tuple[Seen | Heard, str]], wishes: Sequence[tuple[str, str]], side: int = 8
+    subjects: Sequence[tuple[Seen | Heard | str, str]], wishes: Sequence[tuple[str, str]], side: int = 8
 ) -> Task[Item]:
-    """A subject, seen or heard, with a wish in words asks for a text of both.
+    """A subject, seen, heard or read, with a wish in words asks for a text of both.
 
     A batch crosses some subjects with some wishes, so neither part alone tells the answer from the others.
 

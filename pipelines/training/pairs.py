@@ -13,10 +13,12 @@ from pipelines.training.joint import Heard, Item, Seen, composed, named_pictures
 from pipelines.training.prepare import TrainingData
 from pipelines.training.trainer import Task
 
-_MOST = 5_000
+_MOST = 10_000
 """Pairs of texts."""
-_CROSSED = 40
-"""Pictures, and the wishes that each is crossed with."""
+_SIDE = 8
+"""Subjects of a grid, and the wishes that each is crossed with."""
+_NAMED = 90
+"""Characters of a text that is a subject beside a wish."""
 
 
 def utterances(data: TrainingData, device: torch.device) -> list[tuple[Heard, str]]:
@@ -49,22 +51,32 @@ def joint_tasks(
 
 
 def retrieval_pairs(
-    data: TrainingData, seen: Sequence[Seen], rows: Sequence[int], unseen: int
+    data: TrainingData, seen: Sequence[Seen], rows: Sequence[int], unseen: int, grids: int
 ) -> dict[str, tuple[list[Item], list[Item]]]:
-    """Queries and their answers by kind.
+    """Queries and their answers by kind; a text beside words stands for what would be said aloud.
 
     Args:
         data: pictures, text pairs and wishes.
         seen: every picture, by a concept that was not fitted to its noun.
         rows: of the pictures that are taken.
         unseen: text pairs and wishes that are kept for validation: the first.
+        grids: of subjects and wishes, drawn anew each time.
     """
     texts, wishes = data.pairs[unseen:][:_MOST], data.wishes[unseen:]
-    side = min(_CROSSED, len(rows), len(wishes))
-    subjects = [(seen[i], data.pictures[i].name) for i in rows]
-    mixed = composed(subjects, wishes, side)(side * side, random.Random(0))  # noqa: S311
+    said = [(answer, answer) for _, answer in texts if len(answer) < _NAMED]
     return {
         "text": ([(asked,) for asked, _ in texts], [(answer,) for _, answer in texts]),
         "picture": ([(data.pictures[i].name,) for i in rows], [(seen[i],) for i in rows]),
-        "picture+words": (list(mixed.queries), list(mixed.positives)),
+        "picture+words": _crossed([(seen[i], data.pictures[i].name) for i in rows], wishes, grids, 0),
+        "text+words": _crossed(said, wishes, grids, 1),
     }
+
+
+def _crossed(
+    subjects: Sequence[tuple[Seen | str, str]], wishes: Sequence[tuple[str, str]], grids: int, seed: int
+) -> tuple[list[Item], list[Item]]:
+    """Mixtures and their answers: many small grids know more subjects and wishes than a large one."""
+    side = min(_SIDE, len(subjects), len(wishes))
+    rng, draw = random.Random(seed), composed(subjects, wishes, side)  # noqa: S311
+    drawn = [draw(side * side, rng) for _ in range(grids)]
+    return [q for grid in drawn for q in grid.queries], [a for grid in drawn for a in grid.positives]

@@ -17,14 +17,19 @@ Sides = tuple[torch.Tensor, torch.Tensor]
 class ProjectionRecipe(Frozen):
     """`steps` of the loss at every narrower width, on `batch` pairs of each kind.
 
-    `teacher`: the share of the loss that draws similarities to those of the full width.
+    `teacher`: the share of the loss that draws the similarities of all vectors of a batch, queries and answers alike,
+    to those of the full width; the rest draws each to its partner, which learns few pairs by heart. `narrowest`: what
+    the narrowest width weighs beside one for each of the others. `grids`: crossings of subjects and wishes to
+    learn from.
     """
 
     steps: int = Field(default=300, gt=0)
-    batch: int = Field(default=512, gt=1)
-    rate: float = Field(default=3e-3, gt=0)
+    batch: int = Field(default=256, gt=1)
+    rate: float = Field(default=2e-3, gt=0)
     temperature: float = Field(default=0.05, gt=0)
-    teacher: float = Field(default=0.5, ge=0, le=1)
+    teacher: float = Field(default=1.0, ge=0, le=1)
+    narrowest: float = Field(default=1.0, gt=0)
+    grids: int = Field(default=50, gt=0)
     seed: int = 0
 
 
@@ -76,8 +81,20 @@ def _prefix_loss(
     widths: Sequence[int],
     recipe: ProjectionRecipe,
 ) -> torch.Tensor:
-    likely = (asked @ answers.T / recipe.temperature).softmax(1)
-    wanted = recipe.teacher * likely + (1 - recipe.teacher) * torch.eye(len(asked))
-    q, a = asked @ rows.T, answers @ rows.T
-    scores = [normalize(q[:, :width]) @ normalize(a[:, :width]).T / recipe.temperature for width in widths]
-    return torch.stack([cross_entropy(score, wanted) for score in scores]).mean()
+    both = torch.cat([asked, answers])
+    partner = _others(torch.eye(len(both)).roll(len(asked), 0))
+    likely = (_others(both @ both.T) / recipe.temperature).softmax(1)
+    wanted = recipe.teacher * likely + (1 - recipe.teacher) * partner
+    turned = both @ rows[: max(widths)].T
+    losses = []
+    for width in widths:
+        short = normalize(turned[:, :width])
+        loss = cross_entropy(_others(short @ short.T) / recipe.temperature, wanted)
+        losses.append(loss * (recipe.narrowest if width == min(widths) else 1.0))
+    return torch.stack(losses).sum() / (len(widths) - 1 + recipe.narrowest)
+
+
+def _others(square: torch.Tensor) -> torch.Tensor:
+    """`[n, n - 1]` of `[n, n]`: what each vector is to the others, without itself."""
+    n = len(square)
+    return square[~torch.eye(n, dtype=torch.bool)].view(n, n - 1)

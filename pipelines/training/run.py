@@ -220,7 +220,7 @@ class _Run:
         assert self.recipe.projection is not None
         rows = _training_rows(folds)
         read = Reader(network, _tokenizer(), remember=True)
-        drawn = retrieval_pairs(self.data, seen, rows, _UNSEEN)
+        drawn = retrieval_pairs(self.data, seen, rows, _UNSEEN, self.recipe.projection.grids)
         start = network.projection.weight.detach().float().cpu()
         # Orthogonal rows: their transpose takes the projection off again.
         pairs = {

@@ -15,6 +15,7 @@ from operators.model.fused.network import load_network
 from pipelines.training.data.pictures import Picture
 from pipelines.training.heads import Captions
 from pipelines.training.joint import Heard, Seen, composed, named_pictures, spoken
+from pipelines.training.pairs import retrieval_pairs
 from pipelines.training.prepare import TrainingData
 from pipelines.training.recipe import RECIPES, Recipe, load_recipe
 from pipelines.training.record import RunRecord
@@ -89,6 +90,18 @@ def toy() -> TrainingData:
         pairs=pairs,
         wishes=pairs,
     )
+
+
+def test_the_projection_learns_from_grids_whose_answers_are_told_by_both_parts() -> None:
+    data = toy()
+    found = retrieval_pairs(data, [seen(i) for i in range(len(data.pictures))], range(6), 5, grids=2)
+    assert found.keys() == {"text", "picture", "picture+words", "text+words"}
+    assert len(found["text"][0]) == len(data.pairs) - 5
+    for kind, part in (("picture+words", Seen), ("text+words", str)):
+        queries, answers = found[kind]
+        side = 6 if part is Seen else 8
+        assert len(queries) == len(answers) == 2 * side * side
+        assert all(len(query) == 2 and any(isinstance(p, part) for p in query) for query in queries)
 
 
 Trained = tuple[Path, TrainingData, RunRecord]

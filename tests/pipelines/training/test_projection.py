@@ -38,3 +38,34 @@ def test_rows_stay_orthogonal_and_a_seed_gives_one_result() -> None:
     )
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     torch.testing.assert_close(first @ first.T, torch.eye(_DIM), rtol=0, atol=1e-4)
+
+
+def test_without_labels_prefixes_keep_the_similarities_of_the_full_width() -> None:
+    recipe = ProjectionRecipe(steps=150, batch=128, rate=2e-2)
+    start = torch.eye(_DIM).flip(0)
+    rows = learn_projection(start, {"text": _pairs()}, (_DIM, _NARROW), recipe)
+    assert _likeness_lost(rows) < 0.8 * _likeness_lost(start)
+
+
+def test_a_width_that_weighs_more_loses_less() -> None:
+    widths = (_DIM, 2 * _NARROW, _NARROW)
+    even, narrow = (
+        learn_projection(
+            torch.eye(_DIM).flip(0),
+            {"text": _pairs()},
+            widths,
+            ProjectionRecipe(steps=150, batch=128, rate=2e-2, narrowest=weight),
+        )
+        for weight in (0.1, 10)
+    )
+    assert _likeness_lost(narrow) < _likeness_lost(even)
+
+
+def _likeness_lost(rows: torch.Tensor) -> float:
+    """How far the cosines of queries and answers at the narrow width are from those of the full one, on average."""
+    asked, answers = _pairs()
+    full, cut = (
+        torch.cosine_similarity((asked @ r.T)[:, None], (answers @ r.T)[None], dim=2)
+        for r in (rows, rows[:_NARROW])
+    )
+    return float((full - cut).abs().mean())
