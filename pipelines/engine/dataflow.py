@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,10 +126,17 @@ class Dataflow:
         resources = Resources.of(self.config, self.read.spec.concurrent)
         seconds = None if gpu_hours is None else gpu_hours * 3600 / resources.actors
         started = time.monotonic()
-        with explained_workers(self.stage.table.uri), desk() as actor, _watched(actor, assets, progress):
+        with (
+            ExitStack() as held,
+            explained_workers(self.stage.table.uri),
+            desk() as actor,
+            _watched(actor, assets, progress),
+        ):
             staged = self._dataset(list(shards), resources, Teller(actor, progress.watches))
-            # Held by name: Ray kills the pool with the last reference, and what is being written may be finished.
-            blocks = iter(staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+            batches = staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+            # Ray kills the pool with its end, and what is being written may be finished: not before the desk's. An
+            # error's traceback would hold it until Ray is gone, and its end would start another.
+            blocks = held.enter_context(closing(iter(batches)))
             budget_spent = gave_way = False
             for _ in blocks:
                 budget_spent = seconds is not None and time.monotonic() - started > seconds
