@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -33,15 +34,18 @@ class EmbedSegments:
     """`PREPARED` rows in; the same rows without media, with a vector of each width, out.
 
     Asset rows pass through with null vectors. A batch that the model fails on is bisected down to the row:
-    one segment that cannot be embedded costs itself, and carries the reason. With a `pool` the passes of all calls
-    are made by its threads, so many at once.
+    one segment that cannot be embedded costs itself, and carries the reason. Whoever calls it at the same time, the
+    model makes so many `passes` at once, each in a thread of its own.
     """
 
     engine: Engine
     space: Space
     token_budget: int
-    pool: Executor | None = None
     passes: int = 1
+    _pool: Executor = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_pool", ThreadPoolExecutor(self.passes))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """One block of prepared rows."""
@@ -58,8 +62,8 @@ class EmbedSegments:
         out = rows.drop_columns(["parts"])
         if any(reasons):
             out = _mark(out, {int(i): r for i, r in zip(index, reasons, strict=True) if r})
-        for field, column in zip(self.space.vector_fields, widths(full, self.space, good), strict=True):
-            out = out.append_column(field, column)
+        for named, column in zip(self.space.vector_fields, widths(full, self.space, good), strict=True):
+            out = out.append_column(named, column)
         return out
 
     def vectors(
@@ -73,11 +77,7 @@ class EmbedSegments:
         vectors = np.zeros((len(inputs), self.space.card.dim), np.float32)
         reasons: list[Reason | None] = [None] * len(inputs)
         batches = micro_batches(tokens.tolist(), self.token_budget, self._share(len(inputs)))
-
-        def tried(batch: list[int]) -> list[Tried]:
-            return list(self._tried(inputs, batch))
-
-        made = map(tried, batches) if self.pool is None else self.pool.map(tried, batches)
+        made = self._pool.map(partial(self._tried, inputs), batches)
         for rows, found in chain.from_iterable(made):
             if isinstance(found, tuple):
                 reasons[rows[0]] = found
@@ -90,25 +90,27 @@ class EmbedSegments:
         return vectors, reasons
 
     def _share(self, rows: int) -> int | None:
-        """Most rows of a batch, so that every thread of the pool gets some."""
+        """Most rows of a batch, so that every pass gets some."""
         if self.passes == 1:
             return None
         each = -(-rows // self.passes)
         return max(min(each, _LEAST_ROWS), -(-each // _BATCHES_A_PASS))
 
-    def _tried(self, inputs: Sequence[tuple[Part, ...]], batch: list[int]) -> Iterator[Tried]:
+    def _tried(self, inputs: Sequence[tuple[Part, ...]], batch: list[int]) -> list[Tried]:
         """The batch's vectors, of its halves when the model fails on it, or why a single row has none."""
+        found: list[Tried] = []
         todo = [batch]
         while todo:
             rows = todo.pop()
             try:
-                yield rows, self.engine.embed([inputs[i] for i in rows])
+                found.append((rows, self.engine.embed([inputs[i] for i in rows])))
             except Exception as error:
                 if len(rows) == 1:
-                    yield rows, (ErrorCode.EMBED_FAILED, described(error))
-                    continue
-                middle = len(rows) // 2
-                todo += [rows[:middle], rows[middle:]]
+                    found.append((rows, (ErrorCode.EMBED_FAILED, described(error))))
+                else:
+                    middle = len(rows) // 2
+                    todo += [rows[:middle], rows[middle:]]
+        return found
 
 
 def widths(full: npt.NDArray[np.float32], space: Space, valid: npt.NDArray[np.bool_]) -> list[pa.Array]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -89,18 +88,13 @@ class Trial:
         device = pick_device(None, None).type
         passes, threads, where = 1, config.actor_threads, device
         if device == "cpu":
-            actor = Resources.of_cpus(config, cores(), cores() if spec.concurrent else 1)
+            actor = Resources.spread(config, cores(), cores() if spec.concurrent else 1)
             passes, threads = actor.passes, actor.threads
             where = f"{passes * threads} CPU thread{'s' * (passes * threads > 1)}"
-        with ThreadPoolExecutor(passes) as pool:
-            operator = EmbedSegments(
-                engine=spec.load(threads=threads),
-                space=space,
-                token_budget=config.token_budget,
-                pool=pool,
-                passes=passes,
-            )
-            found = {m: _rate(operator, pa.concat_tables(tables)) for m, tables in sorted(self.kept.items())}
+        operator = EmbedSegments(
+            engine=spec.load(threads=threads), space=space, token_budget=config.token_budget, passes=passes
+        )
+        found = {m: _rate(operator, pa.concat_tables(tables)) for m, tables in sorted(self.kept.items())}
         return Rates(source="calibrated", tokens_per_second=found, note=f"tried here on {where}")
 
 

@@ -87,10 +87,7 @@ class _Link:
         self.put(framed(header, pieces))
         self._flush()
         while True:
-            try:
-                answer = self._frame()
-            except EOFError as error:
-                raise SystemExit from error
+            answer = self._frame_or_end()
             if self._stops(answer):
                 raise _StoppedError
             if answer.op in _ANSWERS:
@@ -100,10 +97,7 @@ class _Link:
     def stopped(self) -> bool:
         """Whether the parent wants no more of the asset at hand."""
         while self._arriving.waiting or select.select([self._sock], [], [], 0)[0]:
-            try:
-                frame = self._frame()
-            except EOFError as error:
-                raise SystemExit from error
+            frame = self._frame_or_end()
             if self._stops(frame):
                 return True
             self._later(frame)
@@ -120,6 +114,13 @@ class _Link:
     def _flush(self) -> None:
         self._gathered.flush()
         self._flushed = time.monotonic()
+
+    def _frame_or_end(self) -> Frame:
+        """In the middle of an asset: without a parent there is nobody to decode for."""
+        try:
+            return self._frame()
+        except EOFError as error:
+            raise SystemExit from error
 
     def _frame(self) -> Frame:
         data: Buffer

@@ -111,18 +111,16 @@ class Resources:
 
         total = ray.cluster_resources()
         gpus, cpus = int(total.get("GPU", 0)), max(1, int(total.get("CPU", 1)) - _SPARE_CPUS)
-        if not gpus:
-            return cls.of_cpus(config, cpus, _smallest_node() if concurrent else 1)
-        actors = config.actors or gpus
-        return cls(actors, 1, config.actor_threads or max(1, cores() // actors), True)
+        most = _smallest_node() if concurrent and not gpus else 1
+        return cls.spread(config, gpus or cpus, most, gpu=gpus > 0)
 
     @classmethod
-    def of_cpus(cls, config: RunConfig, cpus: int, most: int) -> Resources:
-        """A pass for each of so many CPUs, at `most` so many to an actor."""
+    def spread(cls, config: RunConfig, devices: int, most: int, gpu: bool = False) -> Resources:
+        """A pass for each GPU, or else each CPU, at `most` so many to an actor."""
         most = min(most, _PASSES)
-        actors = config.actors or max(1, cpus // most)
-        passes = min(most, max(1, cpus // actors))
-        return cls(actors, passes, config.actor_threads or max(1, cores() // (actors * passes)), False)
+        actors = config.actors or max(1, devices // most)
+        passes = min(most, max(1, devices // actors))
+        return cls(actors, passes, config.actor_threads or max(1, cores() // (actors * passes)), gpu)
 
 
 def _smallest_node() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +99,6 @@ class Embed:
             engine=engine,
             space=space,
             token_budget=config.token_budget,
-            pool=ThreadPoolExecutor(resources.passes),
             passes=resources.passes,
         )
         self.stage = stage

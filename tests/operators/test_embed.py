@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -60,18 +59,14 @@ def test_a_pool_makes_passes_side_by_side_and_finds_the_same() -> None:
     tokens = np.full(32, 2, np.int32)
     space = Space(card=HashSpec().card, recipe=Recipe())
     alone = EmbedSegments(engine=HashEngine(), space=space, token_budget=1 << 20)
-    with ThreadPoolExecutor(2) as pool:
-        side_by_side = EmbedSegments(
-            engine=Meeting(2), space=space, token_budget=1 << 20, pool=pool, passes=2
-        )
-        good = [i for i in range(32) if i != 7]
-        vectors, reasons = side_by_side.vectors([inputs[i] for i in good], tokens[good])
+    side_by_side = EmbedSegments(engine=Meeting(2), space=space, token_budget=1 << 20, passes=2)
+    good = [i for i in range(32) if i != 7]
+    vectors, reasons = side_by_side.vectors([inputs[i] for i in good], tokens[good])
     wanted, why = alone.vectors(inputs, tokens)
     assert reasons == [None] * 31
     assert why[7] is not None
     assert np.array_equal(vectors, wanted[good])
-    with ThreadPoolExecutor(2) as pool:
-        pooled = EmbedSegments(engine=HashEngine(), space=space, token_budget=1 << 20, pool=pool, passes=2)
-        again, reasons = pooled.vectors(inputs, tokens)
+    pooled = EmbedSegments(engine=HashEngine(), space=space, token_budget=1 << 20, passes=2)
+    again, reasons = pooled.vectors(inputs, tokens)
     assert reasons == why
     assert np.array_equal(again, wanted)
