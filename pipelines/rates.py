@@ -92,7 +92,10 @@ class Trial:
             passes, threads = actor.passes, actor.threads
             where = f"{passes * threads} CPU thread{'s' * (passes * threads > 1)}"
         operator = EmbedSegments(
-            engine=spec.load(threads=threads), space=space, token_budget=config.token_budget, passes=passes
+            engine=spec.load(threads=threads, exact=config.exact),
+            space=space,
+            token_budget=config.token_budget,
+            passes=passes,
         )
         found = {m: _rate(operator, pa.concat_tables(tables)) for m, tables in sorted(self.kept.items())}
         return Rates(source="calibrated", tokens_per_second=found, note=f"tried here on {where}")

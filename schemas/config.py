@@ -35,11 +35,15 @@ class DecodeConfig(Frozen):
 
 
 class RunConfig(Frozen):
-    """How a run uses the machine; none of it changes what is written."""
+    """How a run uses the machine; none of it changes what is written, but `exact` the last digits of vectors."""
 
     actors: int | None = Field(default=None, gt=0, description="embedding actors; one a GPU when None")
     actor_threads: int | None = Field(default=None, gt=0)
     token_budget: int = Field(default=16_384, gt=0, description="padded tokens of one forward pass")
+    exact: bool = Field(
+        default=False,
+        description="float32 arithmetic even where the device is faster in bfloat16 (cosine to it .999 and more)",
+    )
     compile_model: bool = Field(
         default=False, description="compile a model that can be; an actor's first passes then take minutes"
     )

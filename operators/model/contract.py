@@ -88,8 +88,10 @@ class ModelSpec(Protocol):
         """The CPU half, for inputs of a role (`document`, `query`) or a task named on the card."""
         ...
 
-    def load(self, device: str | None = None, threads: int | None = None) -> Engine:
+    def load(self, device: str | None = None, threads: int | None = None, *, exact: bool = False) -> Engine:
         """The engine on a device (the best one when None), with that many CPU threads.
+
+        It may calculate in bfloat16 where that is faster, unless `exact`: then in float32.
 
         Raises:
             ModelError: the weights cannot be read.

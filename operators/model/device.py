@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from schemas.errors import ModelError
@@ -32,6 +34,41 @@ def pick_device(device: str | None, threads: int | None) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ModelError(f"device '{device}' cannot be used here: {reason}") from error
     return chosen
+
+
+def product_dtype(device: torch.device, *, exact: bool = False) -> torch.dtype:
+    """What matrix products are made in: bfloat16 on a GPU or CPU that has instructions for it, else float32.
+
+    Everything between them, sums within them included, stays in float32. `exact` asks for float32 anywhere.
+    """
+    import torch
+
+    if exact:
+        return torch.float32
+    if device.type == "cpu":
+        has = torch.cpu.get_capabilities()
+        return torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32
+    return weights_dtype(device)
+
+
+@contextmanager
+def products_in(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Run matrix products in a type, on this thread, without gradients."""
+    import torch
+
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+        yield
+
+
+def hold_products_in(dtype: torch.dtype, *models: torch.nn.Module) -> None:
+    """Hold the weights of linear layers and convolutions in a type: else each pass would cast them again."""
+    from torch import nn
+
+    for layer in (layer for model in models for layer in model.modules()):
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+            layer.weight.data = layer.weight.data.to(dtype)
+            if layer.bias is not None:
+                layer.bias.data = layer.bias.data.to(dtype)
 
 
 def weights_dtype(device: torch.device) -> torch.dtype:

@@ -65,8 +65,10 @@ class EmbeddingGemmaSpec:
         tokenizer = FastTokenizer.from_folder(folder, layout.controls)
         return GemmaPreparer(tokenizer, self.card, layout, self.card.prompt(role))
 
-    def load(self, device: str | None = None, threads: int | None = None) -> GemmaEngine:
-        """The model in bfloat16 on a GPU that has it, in float32 elsewhere.
+    def load(
+        self, device: str | None = None, threads: int | None = None, *, exact: bool = False
+    ) -> GemmaEngine:
+        """The model in bfloat16 on a GPU that has it, in float32 elsewhere and where it must be exact.
 
         Raises:
             ModelError: the weights cannot be read, or are not those of the card.
@@ -77,7 +79,7 @@ class EmbeddingGemmaSpec:
         check_weights(folder, self.card)
         chosen = pick_device(device, threads)
         quiet_transformers()
-        return GemmaEngine.read(folder, self.card.model_id, chosen, token_budget(chosen))
+        return GemmaEngine.read(folder, self.card.model_id, chosen, token_budget(chosen), exact=exact)
 
 
 def _card(model_id: str, folder: Path, widths: Sequence[int]) -> ModelCard:

@@ -49,7 +49,9 @@ class GemmaEngine:
         self.hearing = Hearing(model, extractor, layout, budget, self._upload) if layout.audio else None
 
     @classmethod
-    def read(cls, folder: Path, model_id: str, device: torch.device, budget: int) -> GemmaEngine:
+    def read(
+        cls, folder: Path, model_id: str, device: torch.device, budget: int, *, exact: bool = False
+    ) -> GemmaEngine:
         """Load a model folder onto a device.
 
         Args:
@@ -57,13 +59,15 @@ class GemmaEngine:
             model_id: what an error calls it.
             device: where it runs.
             budget: most tokens of one pass of the text model, and most patches of one pass of the vision tower.
+            exact: whether in float32 on any device.
 
         Raises:
             ModelError: the weights cannot be read.
         """
+        dtype = torch.float32 if exact else weights_dtype(device)
         try:
             model: Any = EmbeddingGemma2Model.from_pretrained(
-                folder, dtype=weights_dtype(device), local_files_only=True, use_safetensors=True
+                folder, dtype=dtype, local_files_only=True, use_safetensors=True
             )
             head = [getattr(modules, name).load(str(path)) for name, path, _ in modules_of(folder)[1:]]
         except (OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:

@@ -12,7 +12,14 @@ import numpy.typing as npt
 
 from operators.model.batching import embed_in_batches, pad
 from operators.model.contract import Inputs
-from operators.model.device import pick_device, quiet_transformers, token_budget
+from operators.model.device import (
+    hold_products_in,
+    pick_device,
+    product_dtype,
+    products_in,
+    quiet_transformers,
+    token_budget,
+)
 from operators.model.digest import check_weights, weights_digest
 from operators.model.source import ModelSource, card_widths, first_line, license_of, modules_of, read_json
 from operators.model.tokens import FastTokenizer
@@ -21,6 +28,7 @@ from schemas.card import Limits, Modality, ModelCard, TokenCosts
 from schemas.errors import AssetError, ErrorCode, ModelError, Stage
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
 
 FAMILY = "sentence-transformer"
@@ -57,8 +65,10 @@ class SentenceTransformerSpec:
             FastTokenizer.from_folder(self.source.folder()), self.card, self.card.prompt(role)
         )
 
-    def load(self, device: str | None = None, threads: int | None = None) -> TextEngine:
-        """The model in float32 on a device.
+    def load(
+        self, device: str | None = None, threads: int | None = None, *, exact: bool = False
+    ) -> TextEngine:
+        """The model on a device, with bfloat16 products where it has them.
 
         Raises:
             ModelError: the weights cannot be read, or are not those of the card.
@@ -73,7 +83,7 @@ class SentenceTransformerSpec:
             model = SentenceTransformer(str(folder), device=str(chosen), local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"model '{self.card.model_id}' cannot be loaded: {first_line(error)}") from error
-        return TextEngine(model.eval(), token_budget(chosen))
+        return TextEngine(model.eval(), token_budget(chosen), product_dtype(chosen, exact=exact))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +113,13 @@ class TextPreparer:
 
 
 class TextEngine:
-    """A loaded text model; inputs are parts of token ids."""
+    """A loaded text model, whose weights are held in the type of its products; inputs are parts of token ids."""
 
-    def __init__(self, model: SentenceTransformer, budget: int) -> None:
-        self._model = model
+    def __init__(self, model: SentenceTransformer, budget: int, dtype: torch.dtype) -> None:
+        hold_products_in(dtype, model)
+        self.model = model
         self._budget = budget
+        self._dtype = dtype
         self._pad = getattr(model[0].tokenizer, "pad_token_id", None) or 0
 
     def embed(self, inputs: Inputs) -> npt.NDArray[np.float32]:
@@ -119,13 +131,13 @@ class TextEngine:
         import torch
 
         ids, mask = pad(rows, self._pad)
-        device = self._model.device
+        device = self.model.device
         features: dict[str, Any] = {
             "input_ids": torch.from_numpy(ids).to(device),
             "attention_mask": torch.from_numpy(mask).to(device),
         }
-        with torch.inference_mode():
-            vectors = self._model(features)["sentence_embedding"]
+        with products_in(self._dtype, device):
+            vectors = self.model(features)["sentence_embedding"]
         return np.asarray(vectors.float().cpu().numpy(), np.float32)
 
 

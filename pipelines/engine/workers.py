@@ -92,7 +92,7 @@ class Embed:
         check_house()
         self.me = ray.get_runtime_context().get_actor_id()
         ray.get(teller.desk.begin.remote(self.me))
-        engine = spec.load(threads=resources.threads)
+        engine = spec.load(threads=resources.threads, exact=config.exact)
         if config.compile_model and isinstance(engine, Compiles):
             engine.compile()
         self.operator = EmbedSegments(

@@ -66,7 +66,7 @@ class SpecEmbedder:
         engine: Engine | None = None,
     ) -> None:
         self.card: ModelCard = spec.card
-        self.engine: Engine = engine or spec.load(device, threads)
+        self.engine: Engine = engine or spec.load(device, threads, exact=True)
         self._preparers: dict[str, Preparer] = {role: spec.preparer(role) for role in Role}
 
     def embed(self, items: Sequence[Item], role: str = Role.DOCUMENT) -> Vectors:

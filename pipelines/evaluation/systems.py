@@ -211,7 +211,7 @@ class Systems:
     def _fused(self) -> FusedEngine:
         from operators.model.fused.engine import FusedEngine
 
-        engine = self.spec.load(None, self.threads)
+        engine = self.spec.load(None, self.threads, exact=True)
         if not isinstance(engine, FusedEngine):
             raise TypeError(f"late fusion needs the towers of a fused engine, not {type(engine).__name__}")
         return replace(engine, vision=SeenOnce(engine.vision))

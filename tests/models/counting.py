@@ -23,7 +23,9 @@ class CountingSpec(HashSpec):
     ledger: str = ""
     seconds: float = 0.0
 
-    def load(self, device: str | None = None, threads: int | None = None) -> CountingEngine:
+    def load(
+        self, device: str | None = None, threads: int | None = None, *, exact: bool = False
+    ) -> CountingEngine:
         return CountingEngine(self.ledger, self.seconds)
 
 

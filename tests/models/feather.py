@@ -29,5 +29,7 @@ class FeatherSpec(HashSpec):
 
     salt: str = "feather"
 
-    def load(self, device: str | None = None, threads: int | None = None) -> FeatherEngine:  # type: ignore[override]
+    def load(
+        self, device: str | None = None, threads: int | None = None, *, exact: bool = False
+    ) -> FeatherEngine:  # type: ignore[override]
         return FeatherEngine()

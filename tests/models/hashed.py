@@ -107,5 +107,7 @@ class HashSpec:
     def preparer(self, role: str) -> HashPreparer:
         return HashPreparer(self.card)
 
-    def load(self, device: str | None = None, threads: int | None = None) -> HashEngine:
+    def load(
+        self, device: str | None = None, threads: int | None = None, *, exact: bool = False
+    ) -> HashEngine:
         return HashEngine()

@@ -51,5 +51,7 @@ class SaltedSpec(HashSpec):
         update = {"weights_digest": digest, "family": "salted", "widths": (DIM, 24)}
         return super().card.model_copy(update=update)
 
-    def load(self, device: str | None = None, threads: int | None = None) -> SaltedEngine:
+    def load(
+        self, device: str | None = None, threads: int | None = None, *, exact: bool = False
+    ) -> SaltedEngine:
         return SaltedEngine(self.salt)

@@ -26,5 +26,7 @@ class SlowEngine(HashEngine):
 class SlowSpec(HashSpec):
     """Makes the same space as `HashSpec`."""
 
-    def load(self, device: str | None = None, threads: int | None = None) -> SlowEngine:
+    def load(
+        self, device: str | None = None, threads: int | None = None, *, exact: bool = False
+    ) -> SlowEngine:
         return SlowEngine()

@@ -49,7 +49,9 @@ class ComposedSpec:
         """Tokenization with the prompt of a role or task."""
         return ComposedPreparer(_tokenizer(), self.card, self.card.prompt(role))
 
-    def load(self, device: str | None = None, threads: int | None = None) -> ComposedEngine:
+    def load(
+        self, device: str | None = None, threads: int | None = None, *, exact: bool = False
+    ) -> ComposedEngine:
         """The towers in float32 (speech in int8 on a CPU), after every ingredient was verified.
 
         Raises:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from operators.model.device import hold_products_in, products_in
+
 SIDE = 224
 """Pixels of a side."""
 SEEN = 1280
@@ -43,6 +45,10 @@ GROUPS = (SEEN, *(2 * sum(_STAGES[i].channels for i in group) for group in _TEXT
 FEATURES = sum(GROUPS)
 _ENDS = {sum(s.repeats for s in _STAGES[: i + 1]) - 1: i for group in _TEXTURES for i in group}
 """The last block of each of these stages."""
+
+
+_EXACT = 3
+"""The first blocks calculate in float32: what is rounded there changes all behind it."""
 
 
 class _SameConv(nn.Conv2d):
@@ -88,6 +94,12 @@ class VisionTower(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head = _SameConv(before, SEEN, 1)
         self.classifier = nn.Linear(SEEN, CLASSES)
+        self.dtype = torch.float32
+
+    def multiply_in(self, dtype: torch.dtype) -> None:
+        """Make the products of all but the first layers in a type."""
+        self.dtype = dtype
+        hold_products_in(dtype, *list(self.blocks)[_EXACT:], self.head)
 
     @torch.inference_mode()
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -97,16 +109,23 @@ class VisionTower(nn.Module):
             float32 `[images, FEATURES]`: what the classifier averages over the picture, then each texture group's
             channel means and standard deviations, stage by stage.
         """
-        weight = self.stem.weight
-        x = pixels.to(weight.device).permute(0, 3, 1, 2).to(weight.dtype) / 127.5 - 1
+        x = pixels.to(self.stem.weight.device).permute(0, 3, 1, 2).float() / 127.5 - 1
         x = nn.functional.relu6(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        for block in list(self.blocks)[:_EXACT]:
+            x = block(x)
+        with products_in(self.dtype, x.device):
+            return self._features(x)
+
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        """Of what the first block gives."""
         textures: dict[int, torch.Tensor] = {}
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(list(self.blocks)[_EXACT:], _EXACT):
             x = block(x)
             if i in _ENDS:
-                textures[_ENDS[i]] = torch.cat([x.mean((2, 3)), x.std((2, 3))], 1)
-        seen = nn.functional.relu6(self.head(x)).mean((2, 3))
-        return torch.cat([seen, *(textures[stage] for group in _TEXTURES for stage in group)], 1).float()
+                whole = x.float()
+                textures[_ENDS[i]] = torch.cat([whole.mean((2, 3)), whole.std((2, 3))], 1)
+        seen = nn.functional.relu6(self.head(x)).float().mean((2, 3))
+        return torch.cat([seen, *(textures[stage] for group in _TEXTURES for stage in group)], 1)
 
 
 def load_tower(checkpoint: Path) -> VisionTower:

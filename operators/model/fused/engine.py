@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,12 @@ import torch
 
 from operators.model.batching import micro_batches
 from operators.model.contract import Inputs
-from operators.model.device import token_budget, weights_dtype
+from operators.model.device import hold_products_in, products_in, token_budget
 from operators.model.fused.network import FusedNetwork, Piece
 from operators.parts import Part, PartKind
 
 if TYPE_CHECKING:
+    from operators.model.fused.efficientnet import VisionTower
     from operators.model.fused.towers import AudioTower
 
 See = Callable[[torch.Tensor], torch.Tensor]
@@ -34,12 +34,23 @@ _SECONDS = 240
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusedEngine:
-    """Network and towers on one device."""
+    """Network and towers on one device; `dtype` is that of their matrix products."""
 
     network: FusedNetwork
     vision: See
     hearing: AudioTower
     device: torch.device
+    dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def of(
+        cls, network: FusedNetwork, vision: VisionTower, hearing: AudioTower, dtype: torch.dtype
+    ) -> FusedEngine:
+        """The engine of parts on one device, whose weights are held in the type of their products from now on."""
+        hold_products_in(dtype, network.trunk)
+        vision.multiply_in(dtype)
+        device = network.projection.weight.device
+        return cls(network=network, vision=vision, hearing=hearing, device=device, dtype=dtype)
 
     def embed(self, inputs: Inputs) -> npt.NDArray[np.float32]:
         """Vectors of prepared inputs of any mix of kinds: float32 `[inputs, dim]`, of any length.
@@ -47,14 +58,11 @@ class FusedEngine:
         An input longer than the trunk's positions is read in several passes, and the mean over its tokens is the
         mean over those of all passes.
         """
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode():
+            # In float32: what says a medium in tokens is small, and its kernel magnifies what a product is off.
             rows = [row for group in self._groups(inputs) for row in self.network.rows(self._pieces(group))]
             vectors = self._read(rows)
         return np.asarray(vectors.float().cpu().numpy(), np.float32)
-
-    def _precision(self) -> AbstractContextManager[None]:
-        dtype = weights_dtype(self.device)
-        return torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32)
 
     def _read(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
         """Vectors `[rows, dim]`, from batches of about equally long passes."""
@@ -66,7 +74,8 @@ class FusedEngine:
             weights = torch.tensor(
                 [len(passes[i][1]) / len(rows[passes[i][0]]) for i in batch], device=self.device
             )
-            found = self.network.read([passes[i][1] for i in batch])
+            with products_in(self.dtype, self.device):
+                found = self.network.read([passes[i][1] for i in batch])
             vectors.index_add_(0, owners, found.float() * weights[:, None])
         return vectors
 

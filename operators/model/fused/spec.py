@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import ValidationError
 
 from operators.model.composed import ingredients
-from operators.model.device import pick_device, quiet_transformers
+from operators.model.device import pick_device, product_dtype, quiet_transformers
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.prepare import FusedPreparer
 from operators.model.source import ModelSource, first_line
@@ -62,8 +62,10 @@ class FusedSpec:
         """Tokenization with the prompt of a role or task."""
         return FusedPreparer(_tokenizer(), self.card, self.card.prompt(role))
 
-    def load(self, device: str | None = None, threads: int | None = None) -> FusedEngine:
-        """Towers and trunk, after every ingredient was verified; bfloat16 arithmetic on a GPU that has it.
+    def load(
+        self, device: str | None = None, threads: int | None = None, *, exact: bool = False
+    ) -> FusedEngine:
+        """Towers and trunk, after every ingredient was verified; bfloat16 products where the device has them.
 
         Raises:
             ModelError: an ingredient or the weights are missing, or others than the card names.
@@ -80,11 +82,11 @@ class FusedSpec:
 
         quiet_transformers()
         try:
-            return FusedEngine(
-                network=load_network(_folder(self.source)).to(chosen),
-                vision=load_tower(ingredients.CLASSIFIER.path()).to(chosen),
-                hearing=AudioTower(ingredients.SPEECH.path()).to(chosen),
-                device=chosen,
+            return FusedEngine.of(
+                load_network(_folder(self.source)).to(chosen),
+                load_tower(ingredients.CLASSIFIER.path()).to(chosen),
+                AudioTower(ingredients.SPEECH.path()).to(chosen),
+                product_dtype(chosen, exact=exact),
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"model '{self.card.model_id}' cannot be loaded: {first_line(error)}") from error

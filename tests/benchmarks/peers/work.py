@@ -55,8 +55,8 @@ class Clocked:
     def preparer(self, role: str) -> Preparer:
         return self.spec.preparer(role)
 
-    def load(self, device: str | None = None, threads: int | None = None) -> Engine:
-        engine = ClockedEngine(self.spec.load(device, threads), self.log)
+    def load(self, device: str | None = None, threads: int | None = None, *, exact: bool = False) -> Engine:
+        engine = ClockedEngine(self.spec.load(device, threads, exact=exact), self.log)
         note(self.log, time.monotonic(), 0)
         return engine
 

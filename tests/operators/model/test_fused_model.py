@@ -47,7 +47,7 @@ def spec(folder: Path) -> FusedSpec:
 
 @pytest.fixture(scope="module")
 def engine(spec: FusedSpec) -> FusedEngine:
-    return spec.load("cpu", threads=2)
+    return spec.load("cpu", threads=2, exact=True)
 
 
 def text(value: str) -> Part:
@@ -234,10 +234,10 @@ def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
 
 
 def test_half_precision_arithmetic_gives_about_the_same_vectors(
-    spec: FusedSpec, engine: FusedEngine, together: Vectors, monkeypatch: pytest.MonkeyPatch
+    spec: FusedSpec, together: Vectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("operators.model.fused.engine.weights_dtype", lambda _: torch.bfloat16)
-    rough = embed(spec, engine, mixed(spec))
+    monkeypatch.setattr("operators.model.fused.spec.product_dtype", lambda _, exact: torch.bfloat16)
+    rough = embed(spec, spec.load("cpu", threads=2), mixed(spec))
     assert rough.dtype == np.float32
     assert not np.array_equal(together, rough)
     assert np.all((together * rough).sum(1) > 0.98), (together * rough).sum(1)
