@@ -49,6 +49,7 @@ class FusedEngine:
         """The engine of parts on one device, whose weights are held in the type of their products from now on."""
         hold_products_in(dtype, network.trunk)
         vision.multiply_in(dtype)
+        hearing.pack()
         device = network.projection.weight.device
         return cls(network=network, vision=vision, hearing=hearing, device=device, dtype=dtype)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
+from operators.model.batching import micro_batches
+from operators.model.fused.speaking import NAME, Packed, pack_layers
 from operators.model.fused.whisper import TINY, decoder_state, encoder_state, read_ctranslate2
 
 RATE = 16_000
@@ -27,7 +29,7 @@ POOLED = 2
 """Rows that stand for a sound without words."""
 _FFT, _HOP = 400, 160
 _SILENCE_S = 1
-_SECONDS_AT_ONCE = 64
+_SECONDS_AT_ONCE = 120
 _SILENCE_RMS = 33.0
 """Of int16 samples: -60 dB below full scale."""
 _END, _START, _NO_SPEECH, _NO_TIMES = 50_256, 50_257, 50_361, 50_362
@@ -45,8 +47,8 @@ class AudioTower(nn.Module):
     """Sound to rows of features; frozen.
 
     The encoder hears a sound with silence after it, up to whole seconds, and sounds of equally many seconds are a
-    batch: no padding is masked, and a sound's features do not depend on its batch. The decoder then takes its
-    likeliest path, and each step of it gives a row.
+    batch: no padding is masked, and a sound's features do not depend on its batch. The decoder then takes the likeliest
+    path of all of them at once, each seeing its own states, and each step of it gives a row.
     """
 
     mel: torch.Tensor
@@ -57,8 +59,10 @@ class AudioTower(nn.Module):
         found = read_ctranslate2(weights)
         self.encoder: Any = WhisperEncoder(TINY)
         self.encoder.load_state_dict(encoder_state(found))
-        self.decoder: Any = WhisperDecoder(TINY)
+        self.decoder: Any = WhisperDecoder(deepcopy(TINY))
         self.decoder.load_state_dict(decoder_state(found))
+        self.decoder.set_attn_implementation(NAME)
+        self._scores: Packed | None = None
         # Column by column in memory: every step multiplies by the transpose, which is then read in order.
         words = self.decoder.embed_tokens.weight
         words.data = words.data.T.contiguous().T
@@ -67,6 +71,15 @@ class AudioTower(nn.Module):
         self.register_buffer("mel", mel, persistent=False)
         self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
         self.requires_grad_(False).eval()
+
+    def pack(self) -> None:
+        """Pack the decoder for the CPU that it is on and stays on; elsewhere nothing changes."""
+        words = self.decoder.embed_tokens.weight
+        if Packed.works_on(words.device):
+            pack_layers(self.decoder)
+            self._scores = Packed(words.data)
+            # Their file has float16: what is looked up stays as it is.
+            words.data = words.data.half().contiguous()
 
     def encode(self, sounds: Sequence[Sound]) -> list[torch.Tensor]:
         """Features of sounds (int16, mono, 16 kHz, any length), on the tower's device.
@@ -78,23 +91,23 @@ class AudioTower(nn.Module):
         """
         size = WINDOW_S * RATE
         windows = [(i, s[a : a + size]) for i, s in enumerate(sounds) for a in range(0, max(1, len(s)), size)]
-        alike: dict[int, list[int]] = defaultdict(list)
-        for number, (_, window) in enumerate(windows):
-            alike[min(WINDOW_S, -(-len(window) // RATE) + _SILENCE_S)].append(number)
+        seconds = [min(WINDOW_S, -(-len(window) // RATE) + _SILENCE_S) for _, window in windows]
         rows: dict[int, torch.Tensor] = {}
-        for seconds, members in alike.items():
-            most = max(1, _SECONDS_AT_ONCE // seconds)
-            for start in range(0, len(members), most):
-                batch = members[start : start + most]
-                rows.update(zip(batch, self._hear([windows[n][1] for n in batch], seconds), strict=True))
+        for batch in micro_batches(seconds, _SECONDS_AT_ONCE):
+            heard = self._hear([windows[n][1] for n in batch], [seconds[n] for n in batch])
+            rows.update(zip(batch, heard, strict=True))
         parts: list[list[torch.Tensor]] = [[] for _ in sounds]
         for number, (i, _) in enumerate(windows):
             parts[i].append(rows[number])
         return [_without_pauses(torch.cat(part)) for part in parts]
 
     @torch.inference_mode()
-    def _hear(self, sounds: Sequence[Sound], seconds: int) -> list[torch.Tensor]:
-        states = self.states(sounds, seconds)
+    def _hear(self, sounds: Sequence[Sound], seconds: Sequence[int]) -> list[torch.Tensor]:
+        states: list[torch.Tensor] = [torch.empty(0)] * len(sounds)
+        for length in set(seconds):
+            alike = [i for i, own in enumerate(seconds) if own == length]
+            for i, found in zip(alike, self.states([sounds[i] for i in alike], length), strict=True):
+                states[i] = found
         spoken = self._speak(states, seconds)
         rows = []
         for sound, state, words in zip(sounds, states, spoken, strict=True):
@@ -126,9 +139,13 @@ class AudioTower(nn.Module):
         log = (self.mel @ power).clamp(min=1e-10).log10()
         return (torch.maximum(log, log.amax((1, 2), keepdim=True) - 8) + 4) / 4
 
-    def _speak(self, states: torch.Tensor, seconds: int) -> list[torch.Tensor]:
+    def _speak(self, each: Sequence[torch.Tensor], seconds: Sequence[int]) -> list[torch.Tensor]:
         """Rows `[words, FEATURES]` of the decoder's likeliest path; none where nobody speaks."""
+        states = nn.utils.rnn.pad_sequence(list(each), batch_first=True)
         count, device = len(states), states.device
+        lengths = torch.tensor([len(own) for own in each], device=device)
+        heard = (torch.arange(states.shape[1], device=device) < lengths[:, None])[:, None, None]
+        most = torch.tensor([_LEAST_TOKENS + _TOKENS_PER_S * own for own in seconds], device=device)
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         tokens = torch.tensor([[_START, _NO_TIMES]], device=device).expand(count, 2)
         going = torch.ones(count, dtype=torch.bool, device=device)
@@ -136,9 +153,13 @@ class AudioTower(nn.Module):
         path: list[torch.Tensor] = []
         rows: list[torch.Tensor] = []
         alive: list[torch.Tensor] = []
-        for step in range(_LEAST_TOKENS + _TOKENS_PER_S * seconds):
+        for step in range(int(most.max())):
             out = self.decoder(
-                input_ids=tokens, encoder_hidden_states=states, past_key_values=cache, use_cache=True
+                input_ids=tokens,
+                encoder_hidden_states=states,
+                past_key_values=cache,
+                use_cache=True,
+                heard=None if bool(heard.all()) else heard,
             ).last_hidden_state
             if step == 0:
                 doubt = self._belief(out[:, 0])[:, _NO_SPEECH]
@@ -148,7 +169,7 @@ class AudioTower(nn.Module):
             looping = _looping(path)
             for before in alive[1 - _LOOP :] if bool(looping.any()) else ():
                 before &= ~looping
-            going = going & (path[-1] != _END) & ~looping
+            going = going & (path[-1] != _END) & ~looping & (step < most)
             if not bool(going.any()):
                 break
             alive.append(going)
@@ -164,7 +185,8 @@ class AudioTower(nn.Module):
 
     def _belief(self, states: torch.Tensor) -> torch.Tensor:
         """Probabilities of Whisper's tokens: `[sounds, tokens]`."""
-        logits: torch.Tensor = states @ self.decoder.embed_tokens.weight.T
+        packed = self._scores
+        logits: torch.Tensor = packed(states) if packed else states @ self.decoder.embed_tokens.weight.T
         return logits.float().softmax(1)
 
 

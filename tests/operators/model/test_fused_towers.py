@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 
 from operators.model.composed import ingredients
+from operators.model.fused.speaking import Packed
 from operators.model.fused.towers import CANDIDATES, FEATURES, POOLED, WIDTH, AudioTower
 from operators.model.fused.whisper import read_ctranslate2
 from schemas.errors import ModelError
@@ -72,6 +73,17 @@ def test_words_are_heard_in_order_and_a_batch_changes_nothing(tower: AudioTower)
     assert min(close) > 0.85
     assert wordless(rows[3])
     torch.testing.assert_close(tower.encode(sounds[:1])[0], rows[0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_packed_decoder_hears_the_same(tower: AudioTower) -> None:
+    sounds = [sound(name) for name in SPOKEN]
+    packed = AudioTower(ingredients.SPEECH.verified())
+    packed.pack()
+    for found, expected in zip(packed.encode(sounds), tower.encode(sounds), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    weights = sum(weight.numel() for weight in packed.decoder.parameters())
+    if Packed.works_on(torch.device("cpu")):
+        assert weights < 0.8 * sum(weight.numel() for weight in tower.decoder.parameters())
 
 
 def test_features_are_states_numbers_and_probabilities(tower: AudioTower) -> None:
