@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -43,6 +42,7 @@ class EmbedSegments:
     token_budget: int
     passes: int = 1
     _pool: Executor = field(init=False, repr=False, compare=False)
+    _given: list[Future[list[Tried]]] = field(init=False, repr=False, compare=False, default_factory=list)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_pool", ThreadPoolExecutor(self.passes))
@@ -77,8 +77,9 @@ class EmbedSegments:
         vectors = np.zeros((len(inputs), self.space.card.dim), np.float32)
         reasons: list[Reason | None] = [None] * len(inputs)
         batches = micro_batches(tokens.tolist(), self.token_budget, self._share(len(inputs)))
-        made = self._pool.map(partial(self._tried, inputs), batches)
-        for rows, found in chain.from_iterable(made):
+        tried = [self._pool.submit(self._tried, inputs, batch) for batch in batches]
+        self._given[:] = [one for one in self._given if not one.done()] + tried
+        for rows, found in chain.from_iterable(one.result() for one in tried):
             if isinstance(found, tuple):
                 reasons[rows[0]] = found
                 continue
@@ -90,10 +91,11 @@ class EmbedSegments:
         return vectors, reasons
 
     def _share(self, rows: int) -> int | None:
-        """Most rows of a batch, so that every pass gets some."""
+        """Most rows of a batch, so that every pass without work gets some: what waits has enough for the others."""
         if self.passes == 1:
             return None
-        each = -(-rows // self.passes)
+        idle = max(1, self.passes - sum(not one.done() for one in tuple(self._given)))
+        each = -(-rows // idle)
         return max(min(each, _LEAST_ROWS), -(-each // _BATCHES_A_PASS))
 
     def _tried(self, inputs: Sequence[tuple[Part, ...]], batch: list[int]) -> list[Tried]:

@@ -35,7 +35,7 @@ class Run:
     steady_cpu: float
     peak_bytes: int
     held: dict[str, int]
-    steady_rows: int
+    steady_rows: float
     model_rows: int
     ended: bool
 

@@ -91,14 +91,18 @@ def calls(log: Path) -> list[tuple[float, float, int]]:
     return [(float(start), float(end), int(rows)) for start, end, rows in lines]
 
 
-def steady(found: list[tuple[float, float, int]]) -> tuple[float, int]:
-    """When every copy of the model was loaded and at work, and the rows given to it since then.
+def steady(found: list[tuple[float, float, int]]) -> tuple[float, float]:
+    """When every copy of the model was loaded and at work, and the rows that it made since then.
 
-    Where less than half of the rows are left by then: when the first of them was given.
+    Of a call that was under way by then, the share of the rows that was left of its time. Where less than half of the
+    rows are left by then: when the first of them was given.
     """
     first = min(start for start, _, rows in found if rows)
     since = max([first, *(end for _, end, rows in found if not rows)])
-    left, all_rows = (sum(rows for start, _, rows in found if start >= at) for at in (since, first))
+    left = sum(
+        rows * (end - max(start, since)) / (end - start) for start, end, rows in found if rows and end > since
+    )
+    all_rows = sum(rows for _, _, rows in found)
     return (since, left) if 2 * left >= all_rows else (first, all_rows)
 
 
