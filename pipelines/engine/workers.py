@@ -132,7 +132,8 @@ class Embed:
         import ray
 
         key = f"{self.me} {uuid.uuid4().hex}"
-        if not ray.get(self.teller.desk.enter.remote(key, ray.get_runtime_context().current_actor)):
+        handle = ray.put(ray.get_runtime_context().current_actor)
+        if not ray.get(self.teller.desk.enter.remote(key, [handle])):
             raise RuntimeError("the run was left")
         try:
             return self.stage(rows)
