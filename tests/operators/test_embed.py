@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -50,6 +52,38 @@ class Meeting(HashEngine):
         if len(inputs) > 1:
             self.barrier.wait()
         return super().embed(inputs)
+
+
+class Held(HashEngine):
+    """Keeps every pass of a block's half waiting until it is let go, and remembers how many rows each had."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.began, self.go = threading.Barrier(3, timeout=30), threading.Event()
+
+    def embed(self, inputs: Inputs) -> np.ndarray:
+        self.rows.append(len(inputs))
+        if not self.go.is_set():
+            self.began.wait()
+            self.go.wait(30)
+        return super().embed(inputs)
+
+
+def test_a_block_is_cut_for_passes_that_have_nothing_to_do() -> None:
+    engine, inputs = Held(), [(Part(PartKind.TEXT, "cat"),)] * 8
+    tokens = np.full(8, 2, np.int32)
+    embed = EmbedSegments(
+        engine=engine, space=Space(card=HashSpec().card, recipe=Recipe()), token_budget=1 << 20, passes=2
+    )
+    with ThreadPoolExecutor(2) as callers:
+        first = callers.submit(embed.vectors, inputs, tokens)
+        engine.began.wait()
+        second = callers.submit(embed.vectors, inputs, tokens)
+        while sum(not one.done() for one in embed._given) < 3:
+            time.sleep(0.01)
+        engine.go.set()
+        assert np.array_equal(first.result()[0], second.result()[0])
+    assert engine.rows == [4, 4, 8]
 
 
 def test_a_pool_makes_passes_side_by_side_and_finds_the_same() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from operators.model.composed import ingredients
 from operators.model.composed.engine import ComposedEngine
 from operators.model.composed.prepare import ComposedPreparer
-from operators.model.device import pick_device, quiet_transformers
+from operators.model.device import pick_device, product_dtype, quiet_transformers
 from operators.model.source import ModelSource, first_line
 from operators.model.tokens import FastTokenizer
 from schemas.card import ImageInput, Limits, Modality, ModelCard, TokenCosts
@@ -52,7 +52,9 @@ class ComposedSpec:
     def load(
         self, device: str | None = None, threads: int | None = None, *, exact: bool = False
     ) -> ComposedEngine:
-        """The towers in float32 (speech in int8 on a CPU), after every ingredient was verified.
+        """The towers, with bfloat16 products where the device has them (speech in int8 on a CPU, always).
+
+        Every ingredient is verified before.
 
         Raises:
             ModelError: an ingredient is missing or another one than the card names.
@@ -68,9 +70,12 @@ class ComposedSpec:
         quiet_transformers()
         try:
             head, rotation = load_heads(ingredients.HEADS)
+            reader, viewer = TextTower(text.parent, chosen), VisionTower(image).to(chosen)
+            for tower in (reader, viewer):
+                tower.multiply_in(product_dtype(chosen, exact=exact))
             return ComposedEngine(
-                text=TextTower(text.parent, chosen),
-                vision=VisionTower(image).to(chosen),
+                text=reader,
+                vision=viewer,
                 speech=SpeechTower(
                     speech,
                     speech_tokenizer,

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from transformers import Dinov2Config, Dinov2Model
 
+from operators.model.device import hold_products_in, products_in
+
 SIDE = 112
 """Pixels of a side: 8 x 8 patches of 14."""
 LAYERS = (8, 9, 10, 11)
@@ -68,6 +70,7 @@ class VisionTower(nn.Module):
             del state[name]
         model: nn.Module = Dinov2Model.from_pretrained(None, config=config, state_dict=state)
         self.model: Any = model.eval().requires_grad_(False)
+        self.dtype = torch.float32
         self._fix_positions()
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1) * 255, persistent=False)
@@ -79,9 +82,15 @@ class VisionTower(nn.Module):
         embeddings.position_embeddings = nn.Parameter(grid, requires_grad=False)
         embeddings.patch_embeddings.num_patches = (SIDE // 14) ** 2
 
+    def multiply_in(self, dtype: torch.dtype) -> None:
+        """Make the products of its layers in a type."""
+        self.dtype = dtype
+        hold_products_in(dtype, self.model.encoder)
+
     @torch.inference_mode()
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Features of uint8 pixels `[images, SIDE, SIDE, 3]` on any device: float32 `[images, FEATURES]`."""
         x = pixels.to(self.mean.device).permute(0, 3, 1, 2).to(torch.float32)
-        hidden = self.model((x - self.mean) / self.std, output_hidden_states=True).hidden_states
+        with products_in(self.dtype, x.device):
+            hidden = self.model((x - self.mean) / self.std, output_hidden_states=True).hidden_states
         return torch.cat([self.model.layernorm(hidden[i][:, 0]) for i in LAYERS], 1)

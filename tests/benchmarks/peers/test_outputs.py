@@ -58,3 +58,6 @@ def test_the_clock_starts_when_every_copy_of_the_model_is_loaded() -> None:
     early = [(1.0, 1.0, 0), (1.5, 2.0, 4)]
     assert steady([*early, (3.0, 3.0, 0), (3.5, 4.0, 4), (4.0, 5.0, 4)]) == (3.0, 8)
     assert steady([*early, (3.0, 3.0, 0), (3.5, 4.0, 2)]) == (1.5, 6)
+    assert steady([(1.0, 1.0, 0), (1.0, 5.0, 8), (2.0, 2.0, 0), (2.0, 5.0, 8)]) == (2.0, 14), (
+        "under way by then"
+    )

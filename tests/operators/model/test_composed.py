@@ -66,7 +66,7 @@ def spec() -> ComposedSpec:
 
 @pytest.fixture(scope="module")
 def engine(spec: ComposedSpec) -> ComposedEngine:
-    return spec.load("cpu", threads=2)
+    return spec.load("cpu", threads=2, exact=True)
 
 
 def text(value: str) -> tuple[Part, ...]:

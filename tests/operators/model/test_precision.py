@@ -11,7 +11,7 @@ import torch
 
 from operators.model.composed import ingredients
 from operators.model.device import product_dtype
-from operators.model.registry import FUSED_MODEL, resolve
+from operators.model.registry import DEFAULT_MODEL, FUSED_MODEL, resolve
 from operators.model.sentence_transformer import TextEngine
 from operators.parts import Part, PartKind
 from schemas.card import Role
@@ -83,12 +83,15 @@ def test_texts_are_the_same_to_four_digits(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @shipped
-def test_pictures_and_mixtures_are_the_same_to_three_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    card = resolve(FUSED_MODEL).card
+@pytest.mark.parametrize(("name", "module"), [(FUSED_MODEL, "fused.spec"), (DEFAULT_MODEL, "composed.spec")])
+def test_pictures_and_mixtures_are_the_same_to_three_digits(
+    name: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = resolve(name).card
     assert card.image is not None
     seen = pictures(card.image.side)
     mixed = [(*picture, *text) for picture, text in zip(seen, texts(), strict=False)]
-    assert both(monkeypatch, "fused.spec", FUSED_MODEL, [*texts(), *seen, *mixed]).min() > 0.998
+    assert both(monkeypatch, module, name, [*texts(), *seen, *mixed]).min() > 0.998
 
 
 @pytest.mark.parametrize(
