@@ -49,7 +49,7 @@ def times(read: int, asked: int, room: int, share: float = SHARE) -> int:
     """How often a question is said in a text, 1 where it is to stay where it stands.
 
     Args:
-        read: tokens of the text, all its windows together.
+        read: tokens of the text, or of one window of it.
         asked: tokens of the question.
         room: tokens that the text and every saying may take.
         share: of all these tokens that the question is to hold.
