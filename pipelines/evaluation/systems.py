@@ -145,8 +145,9 @@ class Systems:
         self._baseline = resolve(BASELINE_MODEL)
         card = spec.card.model_dump_json()
         self.model = self._remembered(lambda i, r: self._model.embed(i, r), card)
-        self.late = self._remembered(lambda i, r: self._late.embed(i, r), f"late {VERSION} {card}")
-        self.unfused = self._remembered(lambda i, r: self._unfused.embed(i, r), f"unfused {VERSION} {card}")
+        # Separate encoders get a query's parts as a document's: none of them woven into another.
+        self.late = self._remembered(lambda i, _: self._late.embed(i), f"late {VERSION} {card}")
+        self.unfused = self._remembered(lambda i, _: self._unfused.embed(i), f"unfused {VERSION} {card}")
         baseline = self._baseline.card.model_dump_json()
         self.composed = self._remembered(lambda i, r: self._composed.embed(i, r), baseline)
 

@@ -36,12 +36,15 @@ Item = tuple[str | Seen | Heard, ...]
 class Reader:
     """Items to vectors through a network; with `remember` texts are embedded once: for stages that freeze the trunk.
 
-    A picture's concept is given with it, since the concepts of pictures that the regression was fitted to are better
-    than those of any other picture.
+    Of a text `text_tokens` are read; pairs are sentences. A picture's concept is given with it, since the concepts of
+    pictures that the regression was fitted to are better than those of any other picture.
     """
 
-    def __init__(self, network: FusedNetwork, tokenizer: FastTokenizer, *, remember: bool) -> None:
+    def __init__(
+        self, network: FusedNetwork, tokenizer: FastTokenizer, *, remember: bool, text_tokens: int = 64
+    ) -> None:
         self.network, self.tokenizer, self.remember = network, tokenizer, remember
+        self.text_tokens = text_tokens
         self._known: dict[str, torch.Tensor] = {}
 
     def __call__(self, items: Sequence[Item]) -> torch.Tensor:
@@ -94,15 +97,11 @@ class Reader:
             if isinstance(part, Heard):
                 return network.between(PartKind.AUDIO, next(told))
             counter = self.tokenizer
-            ids = np.concatenate([counter.prefix, counter.ids(part)[:_TEXT_TOKENS], counter.suffix])
+            ids = np.concatenate([counter.prefix, counter.ids(part)[: self.text_tokens], counter.suffix])
             found: torch.Tensor = words(torch.from_numpy(ids.astype(np.int64)).to(words.weight.device))
             return found
 
         return [torch.cat([row(part) for part in item]) for item in items]
-
-
-_TEXT_TOKENS = 64
-"""Of a training text; pairs are sentences."""
 
 
 def _length(part: str | Seen | Heard) -> int:

@@ -14,6 +14,7 @@ from operators.model.fused.vision import Concepts
 from pipelines.training.composed import embed_texts
 from pipelines.training.data import sources
 from pipelines.training.data.features import sight_features
+from pipelines.training.data.pages import pages
 from pipelines.training.data.pictures import Picture, clip_art, fluent_emoji, noto_emoji
 from pipelines.training.data.sound import Heard
 from pipelines.training.data.speech import is_test_sentence
@@ -37,7 +38,8 @@ _SAYING = 90
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingData:
     """`features` are `[pictures, vision_dim]`, `captions` of the same pictures, `classes` `[image_classes, hidden]`;
-    `pairs` are texts and what answers them, `wishes` what is said beside a subject and how an answer says it.
+    `pairs` are texts and what answers them, `wishes` what is said beside a subject and how an answer says it; `pages`
+    are asked questions.
     """
 
     pictures: Sequence[Picture]
@@ -47,6 +49,7 @@ class TrainingData:
     pairs: Sequence[tuple[str, str]]
     wishes: Sequence[tuple[str, str]]
     sounds: Sequence[Heard] = ()
+    pages: Sequence[str] = ()
 
 
 def prepare(recipe: DataRecipe, work: Path, seed: int = 0) -> TrainingData:
@@ -74,6 +77,7 @@ def prepare(recipe: DataRecipe, work: Path, seed: int = 0) -> TrainingData:
         pairs=pairs[: recipe.pairs],
         wishes=wishes[: recipe.pairs],
         sounds=spoken_features(work, recipe.sentences, recipe.phrases),
+        pages=pages(work),
     )
 
 

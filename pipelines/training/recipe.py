@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from operators.model.source import first_line
+from pipelines.training.asking import AskingRecipe
 from pipelines.training.mixing import MixingRecipe
 from pipelines.training.projection import ProjectionRecipe
 from pipelines.training.sight import SightRecipe
@@ -45,7 +46,7 @@ class Recipe(Frozen):
 
     `hearing`: stages of the hearing adapter, of the tasks `speech` and `unspoken`; `mixing` and the joint `stages`:
     each from where the last one ended; `soup`: checkpoints in the mixture at most, repetitions counted;
-    `projection`: the principal axes stay where it is not given.
+    `projection`: the principal axes stay where it is not given; `asking`: last, and only if there are pages.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Recipe(Frozen):
     mixing: tuple[MixingRecipe, ...] = ()
     stages: tuple[JointStage, ...] = ()
     projection: ProjectionRecipe | None = None
+    asking: AskingRecipe | None = None
     widths: tuple[int, ...] = (384, 256, 128, 64)
     soup: int = Field(default=6, gt=0)
 

@@ -13,11 +13,13 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from operators.model.composed import ingredients
+from operators.model.composed.prepare import WINDOW
 from operators.model.device import pick_device
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.hearing import word_pieces
 from operators.model.fused.network import WEIGHTS_FILE, FusedNetwork, from_ingredients
 from operators.model.tokens import FastTokenizer
+from pipelines.training.asking import AskingRecipe, teach_roles
 from pipelines.training.heads import rotation_of
 from pipelines.training.hearing import teach_hearing
 from pipelines.training.joint import Item, Reader, Seen
@@ -37,6 +39,7 @@ _VALIDATION_FOLD = 0
 _SPEAKER = "speaker"
 _UNSEEN = 200
 """Text pairs and wishes that are kept for validation."""
+_UNSEEN_PAGES = 420
 _PICTURES = 300
 """Pictures of the validation fold that are looked at."""
 _EVERY = 50
@@ -86,6 +89,8 @@ def run_recipe(
     soup, scores = run.blend(network, validation)
     if recipe.projection:
         scores["projection"] = run.project(network, seen, folds, validation)
+    if recipe.asking and data.pages:
+        stages.append(run.ask(network, recipe.asking))
     network.cpu().save(folder, packed=True)
     record = RunRecord(
         recipe=recipe.model_dump(mode="json"),
@@ -231,6 +236,15 @@ class _Run:
             learn_projection(start, pairs, self.recipe.widths, self.recipe.projection)
         )
         return validation.scores(network, Reader(network, _tokenizer(), remember=True))
+
+    def ask(self, network: FusedNetwork, recipe: AskingRecipe) -> StageRecord:
+        """Teach the roles of a text and a question in it, on pages that validation does not ask."""
+        began = time.monotonic()
+        read = Reader(network, _tokenizer(), remember=False, text_tokens=WINDOW)
+        pages = self.data.pages[_UNSEEN_PAGES:]
+        wishes, tell = self.data.wishes[_UNSEEN:], partial(self._tell, "asking")
+        losses = teach_roles(read, pages, wishes, self.recipe.widths, recipe, tell)
+        return StageRecord(name="asking", seconds=time.monotonic() - began, losses=tuple(losses))
 
     def join(self, network: FusedNetwork, tasks: dict[str, Task[Item]]) -> list[StageRecord]:
         """Run the joint stages one after the other, each from where the last one ended."""

@@ -47,18 +47,13 @@ class ComposedPreparer:
         text = part.text or ""
         if not text.strip():
             return []
-        counter = self.counter
-        ids = counter.ids(self.prompt + text)
-        rows = np.array_split(ids, max(1, -(-len(ids) // WINDOW)))
-        return [
-            replace(
-                part,
-                kind=PartKind.TOKENS,
-                text=None,
-                data=np.concatenate([counter.prefix, r, counter.suffix]),
-            )
-            for r in rows
-        ]
+        ids = self.counter.ids(self.prompt + text)
+        return [self._tokens(part, r) for r in np.array_split(ids, max(1, -(-len(ids) // WINDOW)))]
+
+    def _tokens(self, part: Part, ids: npt.NDArray[np.int32]) -> Part:
+        """A part of tokens between the model's own first and last one, in the place of a text."""
+        data = np.concatenate([self.counter.prefix, ids, self.counter.suffix])
+        return replace(part, kind=PartKind.TOKENS, text=None, data=data)
 
     def _check_pixels(self, pixels: npt.NDArray[np.uint8]) -> None:
         side = self.card.image.side if self.card.image else 0

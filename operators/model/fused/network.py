@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import BertConfig, BertModel
 
+from operators.model.fused.asking import TextRole, told_apart
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.hearing import AudioTokens
 from operators.model.fused.shipped import ingredient_state, load_whole, pack
@@ -51,7 +52,7 @@ _MARKERS = {
 class Piece:
     """One part for the network, on its device.
 
-    `data` by kind: tokens int64 `[tokens]`; image and frame float32 `[vision_dim]`; audio float32
+    `data` by kind: tokens int64 `[tokens]`, with their roles; image and frame float32 `[vision_dim]`; audio float32
     `[steps, audio_dim]` of the audio encoder.
     """
 
@@ -79,9 +80,11 @@ class FusedNetwork(nn.Module):
         self.audio = AudioTokens(config)
         self.markers = nn.Embedding(len(Marker), config.hidden)
         self.clock = nn.Linear(2 * _CLOCK_WAVES, config.hidden, bias=False)
+        self.roles = nn.Embedding(len(TextRole), config.hidden, padding_idx=TextRole.PLAIN)
         self.projection = nn.Linear(config.hidden, config.dim, bias=False)
         nn.init.normal_(self.markers.weight, std=0.02)
         nn.init.zeros_(self.clock.weight)
+        nn.init.zeros_(self.roles.weight)
         nn.init.eye_(self.projection.weight)
 
     def forward(self, inputs: Sequence[Sequence[Piece]]) -> torch.Tensor:
@@ -116,7 +119,8 @@ class FusedNetwork(nn.Module):
 
         def embed(piece: Piece) -> torch.Tensor:
             if piece.kind is PartKind.TOKENS:
-                found: torch.Tensor = words(piece.data)
+                places, roles = told_apart(piece.data)
+                found: torch.Tensor = words(places) + self.roles(roles)
                 return found
             return self.between(piece.kind, next(soft[piece.kind]), piece.at_ms)
 

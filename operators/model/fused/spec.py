@@ -16,7 +16,7 @@ from operators.model.fused.config import FusedConfig
 from operators.model.fused.prepare import FusedPreparer
 from operators.model.source import ModelSource, first_line
 from operators.model.tokens import FastTokenizer
-from schemas.card import ImageInput, Limits, Modality, ModelCard, TokenCosts
+from schemas.card import ImageInput, Limits, Modality, ModelCard, Role, TokenCosts
 from schemas.errors import ModelError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ FAMILY = "fused"
 WEIGHTS = Path(__file__).with_name("weights")
 INGREDIENTS = (ingredients.TEXT, ingredients.TOKENIZER, ingredients.CLASSIFIER, ingredients.SPEECH)
 _CONFIG_FILE, _WEIGHTS_FILE = "fused.json", "model.safetensors"
-_PREPROCESSING = "fused/1"
+_PREPROCESSING = "fused/2"
 _BOUNDARIES = 2
 _SIDE = 224
 """Pixels of a picture's side, as the vision tower takes it."""
@@ -59,8 +59,8 @@ class FusedSpec:
         return cls(source, _card(source, config))
 
     def preparer(self, role: str) -> FusedPreparer:
-        """Tokenization with the prompt of a role or task."""
-        return FusedPreparer(_tokenizer(), self.card, self.card.prompt(role))
+        """Tokenization with the prompt of a role or task; a query's question is woven into its text."""
+        return FusedPreparer(_tokenizer(), self.card, self.card.prompt(role), asking=role == Role.QUERY)
 
     def load(
         self, device: str | None = None, threads: int | None = None, *, exact: bool = False

@@ -5,9 +5,11 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from operators.model.fused.asking import woven
 from operators.model.fused.config import GEMINI_SHAPE, FusedConfig
 from operators.model.fused.network import (
     FusedNetwork,
@@ -50,7 +52,9 @@ def sound(seed: int, steps: int = 50) -> Piece:
 
 def mixed() -> list[list[Piece]]:
     video = [picture(i, PartKind.FRAME, 1000 * i) for i in range(4)]
-    return [[words(1, 2, 3)], [picture(0), words(4)], [*video, sound(1)], [sound(2, 7)], [words(*range(60))]]
+    asked = words(*woven(np.arange(9, dtype=np.int32), np.arange(2, dtype=np.int32), 3, first=False))
+    media = [[picture(0), words(4)], [*video, sound(1)], [sound(2, 7)]]
+    return [[words(1, 2, 3)], *media, [words(*range(60))], [picture(1), asked]]
 
 
 @torch.no_grad()

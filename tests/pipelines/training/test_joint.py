@@ -89,7 +89,14 @@ def toy() -> TrainingData:
         classes=embed_texts([f"thing {i}" for i in range(1000)][:4]).repeat(250, 0),
         pairs=pairs,
         wishes=pairs,
+        pages=[page(number) for number in range(440)],
     )
+
+
+def page(number: int) -> str:
+    """190 words, among them each term once."""
+    words = random.Random(number).sample([*("stone", "river", "cloud", "paper"), *("the",) * 186], 190)
+    return " ".join(words)
 
 
 def test_the_projection_learns_from_grids_whose_answers_are_told_by_both_parts() -> None:
@@ -118,13 +125,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_recipe_trains_ships_and_records_and_is_resumed_without_a_step(trained: Trained) -> None:
     folder, data, record = trained
-    assert [len(stage.losses) for stage in record.stages] == [3, 2, 2, 2]
+    assert [len(stage.losses) for stage in record.stages] == [3, 2, 2, 2, 2]
+    assert record.stages[-1].name == "asking"
     assert record.soup.keys() == {"speaker", "mixing-1", "align", "join"}
     best = max(sum(record.scores[name].values()) for name in record.soup)
     assert sum(record.scores["soup"].values()) >= best - 1e-9
     shipped = folder / "model.safetensors"
     network = load_network(folder)
     assert network.config.image_anchors == len(data.pictures)
+    assert network.roles.weight.any()
     assert (folder / "loss.svg").stat().st_size > 1_000
     before = shipped.read_bytes()
     run_recipe(load_recipe("debug"), folder, folder / "work", device="cpu", data=data)
