@@ -21,7 +21,7 @@ FUSED_MODEL = "embedlake/fused-v1"
 BASELINE_MODEL = "embedlake/composed-v1"
 """The same ingredients fused late, speech by its transcript: what the fused model is measured against."""
 
-DEFAULT_MODEL = BASELINE_MODEL
+DEFAULT_MODEL = FUSED_MODEL
 """What runs when no model is named."""
 
 FAMILIES = {

@@ -11,7 +11,7 @@ import pytest
 
 from operators.decode.image import target_size
 from operators.model.contract import Inputs, ModelSpec
-from operators.model.registry import DEFAULT_MODEL, FUSED_MODEL, resolve
+from operators.model.registry import BASELINE_MODEL, FUSED_MODEL, resolve
 from operators.parts import Part, PartKind
 from schemas.card import Modality, Role
 
@@ -45,7 +45,7 @@ def asked(spec: ModelSpec) -> Inputs:
     [
         "tiny_text",
         "tiny_gemma",
-        *(pytest.param(name, marks=shipped) for name in (DEFAULT_MODEL, FUSED_MODEL)),
+        *(pytest.param(name, marks=shipped) for name in (BASELINE_MODEL, FUSED_MODEL)),
     ],
 )
 def test_threads_get_what_one_caller_gets(model: str, request: pytest.FixtureRequest) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from operators.model.composed import ingredients
 from operators.model.device import product_dtype
-from operators.model.registry import DEFAULT_MODEL, FUSED_MODEL, resolve
+from operators.model.registry import BASELINE_MODEL, FUSED_MODEL, resolve
 from operators.model.sentence_transformer import TextEngine
 from operators.parts import Part, PartKind
 from schemas.card import Role
@@ -83,7 +83,7 @@ def test_texts_are_the_same_to_four_digits(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @shipped
-@pytest.mark.parametrize(("name", "module"), [(FUSED_MODEL, "fused.spec"), (DEFAULT_MODEL, "composed.spec")])
+@pytest.mark.parametrize(("name", "module"), [(FUSED_MODEL, "fused.spec"), (BASELINE_MODEL, "composed.spec")])
 def test_pictures_and_mixtures_are_the_same_to_three_digits(
     name: str, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
