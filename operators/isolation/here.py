@@ -1,0 +1,89 @@
+"""What needs no child: the few kinds of files that no parser written in C reads.
+
+A child is for what parses untrusted bytes in C or C++: codecs, containers, PDF, markup, compression. Two common kinds
+are read without one, by code that Python or Rust bounds:
+
+- small plain text in UTF-8: Python's own decoder, linear regular expressions, and the tokenizer in Rust through which
+  each text goes in the calling process in any case, when the model's input is prepared. What might be another kind of
+  text (a first character of `{`, `[` or `<`, a name or a header of one) goes to the child, whose parser it then needs.
+- PCM in a WAV file: `operators.decode.wav` takes a view of the samples once all that the header says agrees with the
+  file's size; mixing and resampling are arithmetic on numbers, of so many seconds at most.
+
+Their size bounds their time and memory, as a child's limits do for the others.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from operators.compressed import compression
+from operators.decode import registry
+from operators.decode.asset import Asset
+from operators.decode.sniff import MediaType, sniff
+from operators.decode.sound import windows
+from operators.decode.wav import Wav, read_wav
+from operators.isolation.files import in_memory
+from operators.model.contract import TextCounter
+from operators.model.tokens import FastTokenizer
+from operators.parts import Segment
+from schemas.card import Modality
+from schemas.errors import AssetError
+
+TEXT_BYTES = 1 << 18
+SOUND_US = 900_000_000
+"""A quarter of an hour takes two CPU seconds at most."""
+
+_PLAIN = MediaType("text/plain", Modality.TEXT)
+_WAVE = MediaType("audio/wav", Modality.AUDIO)
+_HEAD_BYTES = 12
+_WAVE_HEAD = re.compile(rb"RIFF.{4}WAVE", re.DOTALL)
+_MARKUP = b"{[<"
+_MARKED = (codecs.BOM_UTF8, b"PK")
+
+
+@dataclass(frozen=True, slots=True)
+class Harmless:
+    """What a file is that needs no child, and of a WAV where its sound lies."""
+
+    media: MediaType
+    wav: Wav | None = None
+
+    def segments(self, asset: Asset) -> Iterator[Segment]:
+        """As `operators.decode.registry.segments`."""
+        return registry.segments(asset, None if self.wav is None else self._sound)
+
+    def _sound(self, asset: Asset) -> Iterator[Segment]:
+        wav = cast(Wav, self.wav)
+        return windows(
+            wav.samples(asset.file, asset.card.sample_rate), wav.length_us, asset.recipe, asset.card
+        )
+
+
+def harmless(file: BinaryIO, name: str, counter: TextCounter) -> Harmless | None:
+    """What the file is, if it needs no child; None for all others, and for what is odd in any way."""
+    size = in_memory(file)
+    if not size:
+        return None
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    if _WAVE_HEAD.match(head):
+        wav = read_wav(file)
+        return Harmless(_WAVE, wav) if wav is not None and wav.length_us <= SOUND_US else None
+    if size <= TEXT_BYTES and isinstance(counter, FastTokenizer) and _is_plain(head + file.read(), name):
+        return Harmless(_PLAIN)
+    return None
+
+
+def _is_plain(data: bytes, name: str) -> bool:
+    # An empty start, of spaces alone, is in every string.
+    if data.lstrip()[:1] in _MARKUP or data.startswith(_MARKED) or compression(data) is not None:
+        return False
+    try:
+        data.decode()
+        return sniff(data, name) == _PLAIN
+    except (UnicodeDecodeError, AssetError):
+        return False
