@@ -1,15 +1,15 @@
-"""What needs no child: the few kinds of files that no parser written in C reads.
+"""What needs no child: the two common kinds of files that no parser written in C or C++ reads.
 
-A child is for what parses untrusted bytes in C or C++: codecs, containers, PDF, markup, compression. Two common kinds
-are read without one, by code that Python or Rust bounds:
+A child is for codecs, containers, PDF, markup and compression, whose libraries trust the bytes that they are given.
+Here are read, by code that the interpreter or Rust bounds:
 
-- small plain text in UTF-8: Python's own decoder, linear regular expressions, and the tokenizer in Rust through which
-  each text goes in the calling process in any case, when the model's input is prepared. What might be another kind of
-  text (a first character of `{`, `[` or `<`, a name or a header of one) goes to the child, whose parser it then needs.
-- PCM in a WAV file: `operators.decode.wav` takes a view of the samples once all that the header says agrees with the
-  file's size; mixing and resampling are arithmetic on numbers, of so many seconds at most.
+- plain text in UTF-8: the interpreter's own decoder, regular expressions that are linear in the text, and the tokenizer
+  in Rust through which each text goes in the calling process in any case, when the model's input is prepared. What
+  might be another kind of text (a first character of `{`, `[` or `<`, a name or a header of one) goes to the child.
+- PCM in a WAV: `operators.decode.wav` takes a view of the samples once all that the header says agrees with the file's
+  size; mixing and resampling are arithmetic on numbers, whatever these are.
 
-Their size bounds their time and memory, as a child's limits do for the others.
+Nobody watches the clock over them: their size bounds their time and memory.
 """
 
 from __future__ import annotations
@@ -34,13 +34,16 @@ from schemas.card import Modality
 from schemas.errors import AssetError
 
 TEXT_BYTES = 1 << 18
+"""The worst text of this size takes a CPU second."""
 SOUND_US = 900_000_000
-"""A quarter of an hour takes two CPU seconds at most."""
+"""A quarter of an hour takes less than a CPU second, at any rate that a WAV may have."""
 
 _PLAIN = MediaType("text/plain", Modality.TEXT)
 _WAVE = MediaType("audio/wav", Modality.AUDIO)
 _HEAD_BYTES = 12
 _WAVE_HEAD = re.compile(rb"RIFF.{4}WAVE", re.DOTALL)
+_NO_FIRST = frozenset(range(0x80, 0xC2)) | frozenset(range(0xF5, 0x100))
+"""Bytes that no UTF-8 starts with, and pictures do."""
 _MARKUP = b"{[<"
 _MARKED = (codecs.BOM_UTF8, b"PK")
 
@@ -73,9 +76,9 @@ def harmless(file: BinaryIO, name: str, counter: TextCounter) -> Harmless | None
     if _WAVE_HEAD.match(head):
         wav = read_wav(file)
         return Harmless(_WAVE, wav) if wav is not None and wav.length_us <= SOUND_US else None
-    if size <= TEXT_BYTES and isinstance(counter, FastTokenizer) and _is_plain(head + file.read(), name):
-        return Harmless(_PLAIN)
-    return None
+    if size > TEXT_BYTES or b"\0" in head or head[0] in _NO_FIRST or not isinstance(counter, FastTokenizer):
+        return None
+    return Harmless(_PLAIN) if _is_plain(head + file.read(), name) else None
 
 
 def _is_plain(data: bytes, name: str) -> bool:
