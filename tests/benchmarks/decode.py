@@ -1,10 +1,10 @@
 """What decoders cost against plain library calls that give the same: `python -m tests.benchmarks.decode`.
 
-A stream of files of each kind goes through embedlake's decoder in this process, through the child that a run
-decodes in, and through each plain way, in interleaved rounds. The table has the median milliseconds of CPU (of both
-processes where there are two) and the speed against the fastest plain way that counts, the median of the rounds'
-ratios: in process, in the child, and in the child by the wall clock, as the child decodes while the caller takes.
-The bar is 0.95.
+A stream of files of each kind goes through embedlake's decoder in this process, as a run decodes it (in its child, or
+without one what needs none), and through each plain way, in interleaved rounds. The table has the median milliseconds
+of CPU (of both processes where there are two) and the speed against the fastest plain way that counts, the median of
+the rounds' ratios: in process, isolated as in a run, and that by the wall clock, as the child decodes while the caller
+takes. The bar is 0.95.
 
 A way counts when it gives what the decoder gives; where none does, the fastest stands in. Each is handed the file
 cut in half, with 600 bytes of zeros, and with 600 bytes missing: one that gives a result where the decoder reports
@@ -68,7 +68,7 @@ def ours(data: bytes) -> list[Segment]:
 
 
 def in_child(isolated: Decoders, data: bytes, calls: int = 1) -> None:
-    """The same of so many files one after another, as a run decodes them: in a child, which knows those to come."""
+    """The same of so many files one after another, as a run decodes them: a child knows those to come."""
     stream((_fetched(data) for _ in range(calls)), isolated, RECIPE, CARD, COUNTER)
 
 
@@ -231,7 +231,7 @@ def _alike(segments: Iterable[Segment], theirs: Any) -> float | None:
 def show(results: list[Result]) -> None:
     """A table in Markdown, then why ways do not count."""
     print(
-        "| file | ours, ms | in a child, ms | plain ways, ms (* does not count) | speed | in a child | by the wall |"
+        "| file | ours, ms | isolated, ms | plain ways, ms (* does not count) | speed | isolated | by the wall |"
         " alike, dB |\n|---|---|---|---|---|---|---|---|"
     )
     for r in results:
