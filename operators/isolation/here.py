@@ -23,7 +23,7 @@ from typing import BinaryIO, cast
 from operators.compressed import compression
 from operators.decode import registry
 from operators.decode.asset import Asset
-from operators.decode.sniff import MediaType, sniff
+from operators.decode.sniff import HEAD_BYTES, MediaType, sniff
 from operators.decode.sound import windows
 from operators.decode.wav import Wav, read_wav
 from operators.isolation.files import in_memory
@@ -34,13 +34,13 @@ from schemas.card import Modality
 from schemas.errors import AssetError
 
 TEXT_BYTES = 1 << 18
-"""The worst text of this size takes a CPU second."""
+"""The worst text of this size takes less than a CPU second."""
 SOUND_US = 900_000_000
 """A quarter of an hour takes less than a CPU second, at any rate that a WAV may have."""
 
 _PLAIN = MediaType("text/plain", Modality.TEXT)
 _WAVE = MediaType("audio/wav", Modality.AUDIO)
-_HEAD_BYTES = 12
+_START_BYTES = 12
 _WAVE_HEAD = re.compile(rb"RIFF.{4}WAVE", re.DOTALL)
 _NO_FIRST = frozenset(range(0x80, 0xC2)) | frozenset(range(0xF5, 0x100))
 """Bytes that no UTF-8 starts with, and pictures do."""
@@ -72,7 +72,7 @@ def harmless(file: BinaryIO, name: str, counter: TextCounter) -> Harmless | None
     if not size:
         return None
     file.seek(0)
-    head = file.read(_HEAD_BYTES)
+    head = file.read(_START_BYTES)
     if _WAVE_HEAD.match(head):
         wav = read_wav(file)
         return Harmless(_WAVE, wav) if wav is not None and wav.length_us <= SOUND_US else None
@@ -87,6 +87,6 @@ def _is_plain(data: bytes, name: str) -> bool:
         return False
     try:
         data.decode()
-        return sniff(data, name) == _PLAIN
+        return sniff(data[:HEAD_BYTES], name) == _PLAIN
     except (UnicodeDecodeError, AssetError):
         return False
