@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, cast
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
@@ -16,8 +15,6 @@ from av.error import FFmpegError
 
 from operators.decode import sndfile
 from operators.decode.media import (
-    check_complete,
-    check_hours,
     check_input,
     check_uncut,
     declared_us,
@@ -27,112 +24,50 @@ from operators.decode.media import (
     select,
     to_us,
 )
-from operators.parts import Locator, Part, PartKind, Segment
+from operators.decode.resample import Samples
+from operators.decode.sound import windows
+from operators.decode.wav import read_wav
+from operators.parts import Segment
 from schemas.card import Modality, ModelCard
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import Recipe
-
-Samples = npt.NDArray[np.int16]
 
 _DRIFT_US = 100_000
 """Sound and its timestamps may differ by this much before silence is added or sound left out."""
 _STRAY_BYTES = 16_384
 """Tags and padding before or after the sound: about a second of an MP3."""
-_LOUDNESS_MS = 100
-SILENCE = "[silence]"
-"""The text of a window in which nothing is heard."""
 
 
 def decode_audio(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Segment]:
     """Windows of the best audio stream: int16 `[samples]`, mono, at the card's sample rate.
 
-    Windows overlap by the recipe and cover every sample; at most two are held in memory. A window of silence has
-    `SILENCE` as its text; with `skip_silence` it is left out and the others stay as they are. Where all of it is
-    silent, the first window stands for the asset.
+    Windows overlap by the recipe and cover every sample; at most two are held in memory. What silence gives is said in
+    `operators.decode.sound.windows`.
 
     Raises:
         AssetError: UNSUPPORTED without an audio stream, EMPTY without samples, LIMIT over `max_hours`,
             CORRUPT for damaged or cut-off media.
     """
     check_input(file, card, Modality.AUDIO)
-    size, overlap = window_samples(recipe, card)
+    if (wav := read_wav(file)) is not None:
+        yield from windows(wav.samples(file, card.sample_rate), wav.length_us, recipe, card)
+    else:
+        yield from _decoded(file, recipe, card)
+
+
+def _decoded(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Segment]:
+    """Through libav, or through libsndfile once libav has told that it may."""
     with opened(file) as container:
         stream = container.streams.best("audio")
         if stream is None:
             raise AssetError(ErrorCode.UNSUPPORTED, "no audio stream")
         decodable(stream)
         promised = declared_us(container, stream, whole=len(container.streams) == 1)
-        check_hours(promised, recipe.audio.max_hours)
-        end, heard = 0, False
-        voice = cast(AudioStream, stream)
+        voice, rate = cast(AudioStream, stream), card.sample_rate
         quick = sndfile.readable(container, voice)
-        chunks = (
-            sndfile.samples(file, card.sample_rate) if quick else sound(container, voice, card.sample_rate)
-        )
-        held: Segment | None = None
-        for start, window in cut(chunks, size, overlap):
-            end = start + len(window)
-            check_hours(end * 1_000_000 // card.sample_rate, recipe.audio.max_hours)
-            silent = is_silent(window, card.sample_rate, recipe.audio.silence_dbfs)
-            segment = _segment(start, window, card.sample_rate, SILENCE if silent else None)
-            if not (silent and recipe.audio.skip_silence):
-                heard = True
-                yield segment
-            elif not heard:
-                held = held or segment
-        if end == 0:
-            raise AssetError(ErrorCode.EMPTY, "the audio stream has no samples")
-        if held is not None and not heard:
-            yield held
-        check_complete(end * 1_000_000 // card.sample_rate, promised)
+        chunks = sndfile.samples(file, rate) if quick else sound(container, voice, rate)
+        yield from windows(chunks, promised, recipe, card)
         check_uncut(file)
-
-
-def window_samples(recipe: Recipe, card: ModelCard) -> tuple[int, int]:
-    """Samples of a window and of its overlap: the recipe within the card's limits, overlap at most half."""
-    window_ms = min(recipe.audio.window_ms, card.limits.audio_ms)
-    if card.token_costs.audio_per_second > 0:
-        window_ms = min(window_ms, int(1000 * card.limits.tokens / card.token_costs.audio_per_second))
-    size = max(1, window_ms * card.sample_rate // 1000)
-    return size, min(recipe.audio.overlap_ms * card.sample_rate // 1000, size // 2)
-
-
-def is_silent(window: Samples, rate: int, below_dbfs: float) -> bool:
-    """Whether no tenth of a second of int16 `[samples]` has an RMS of `below_dbfs` (against full scale) or more."""
-    size = max(1, rate * _LOUDNESS_MS // 1000)
-    limit = (32768.0 * 10 ** (below_dbfs / 20)) ** 2
-    for start in range(0, max(1, len(window)), size):
-        piece = window[start : start + size].astype(np.float32)
-        if float(np.dot(piece, piece)) >= limit * len(piece) > 0:
-            return False
-    return True
-
-
-def _segment(start: int, window: Samples, rate: int, text: str | None) -> Segment:
-    locator = Locator(start_ms=round(start * 1000 / rate), end_ms=round((start + len(window)) * 1000 / rate))
-    return Segment(Modality.AUDIO, (Part(PartKind.AUDIO, data=window, at_ms=0),), locator, text)
-
-
-def cut(chunks: Iterable[Samples], size: int, overlap: int) -> Iterator[tuple[int, Samples]]:
-    """Windows of `size` samples, `size - overlap` apart, with the sample each starts at.
-
-    The last may be shorter; it is left out when the window before it holds all of it.
-    """
-    window = np.empty(size, np.int16)
-    start = filled = 0
-    for chunk in chunks:
-        at = 0
-        while at < len(chunk):
-            take = min(len(chunk) - at, size - filled)
-            window[filled : filled + take] = chunk[at : at + take]
-            filled, at = filled + take, at + take
-            if filled == size:
-                yield start, window
-                full, window = window, np.empty(size, np.int16)
-                window[:overlap] = full[size - overlap :]
-                start, filled = start + size - overlap, overlap
-    if filled > (overlap if start else 0):
-        yield start, window[:filled].copy()
 
 
 def sound(

@@ -8,8 +8,9 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -118,7 +119,7 @@ def fit_pixels(image: Image.Image, want: ImageInput, draft: bool = False) -> Pix
     size = target_size(*image.size, want)
     small = _resizable(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0 if draft else None)
     rgb = _rgb(small)
-    return np.array(rgb.transpose(turn) if turn is not None else rgb)
+    return np.asarray(rgb.transpose(turn) if turn is not None else rgb)
 
 
 def _want(card: ModelCard, kind: PartKind) -> ImageInput:
@@ -181,18 +182,18 @@ def _open(file: BinaryIO, recipe: ImageRecipe) -> ImageFile.ImageFile:
 
 
 def _with_heif() -> tuple[str, ...]:
-    """The formats with HEIF, whose plugin is an extra.
+    """The formats with HEIF, whose plugin is an extra: the quicker of two that decode alike, where it is installed.
 
     Raises:
         AssetError: UNSUPPORTED without the plugin.
     """
-    try:
-        import pi_heif
-    except ImportError as error:
-        detail = "HEIC needs a plugin; install embedlake[images]"
-        raise AssetError(ErrorCode.UNSUPPORTED, detail) from error
+    # The wheel of the first has an encoder under the GPL as well: the extra is the second.
+    for name in ("pillow_heif", "pi_heif"):
+        if "HEIF" not in Image.OPEN:
+            with suppress(ImportError):
+                import_module(name).register_heif_opener(decode_threads=1, thumbnails=False)
     if "HEIF" not in Image.OPEN:
-        pi_heif.register_heif_opener(decode_threads=1, thumbnails=False)
+        raise AssetError(ErrorCode.UNSUPPORTED, "HEIC needs a plugin; install embedlake[images]")
     return (*FORMATS, "HEIF")
 
 
@@ -262,7 +263,8 @@ def _rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     try:
-        return image.convert("RGB")
+        # Of a picture that is RGB already a conversion is a copy.
+        return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:
         raise AssetError(ErrorCode.UNSUPPORTED, f"Pillow: no way from {image.mode} to RGB") from error
 

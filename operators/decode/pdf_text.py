@@ -23,7 +23,7 @@ _MOST_NOTES = 4096
 _SAMPLE = 16
 _MOST_PIECES = 8 * MOST_LINES
 _HYPHEN = re.compile("[\x02\ufffe]\\s*|\xad(?:\r?\n)?")
-_LINE_END = re.compile(r"[^\S\n]*\r?\n")
+_HYPHENS = "\x02\ufffe\xad"
 _UNSEEN = pdfium_c.FPDF_ANNOT_FLAG_HIDDEN | pdfium_c.FPDF_ANNOT_FLAG_NOVIEW
 _WRITTEN = frozenset(
     {pdfium_c.FPDF_FORMFIELD_TEXTFIELD, pdfium_c.FPDF_FORMFIELD_COMBOBOX, pdfium_c.FPDF_FORMFIELD_LISTBOX}
@@ -48,9 +48,12 @@ def page_text(page: pdfium.PdfPage) -> str:
         text = _ordered(textpage, textpage.get_text_bounded())
     finally:
         textpage.close()
-    text = _HYPHEN.sub("", text[:MOST_CHARS])
+    text = text[:MOST_CHARS]
+    if any(mark in text for mark in _HYPHENS):
+        text = _HYPHEN.sub("", text)
     said = "\n".join((text, *_notes(page))) if pdfium_c.FPDFPage_GetAnnotCount(page) > 0 else text
-    return _LINE_END.sub("\n", said[:MOST_CHARS]).replace("\0", "").strip()
+    lines = said[:MOST_CHARS].split("\n")
+    return "\n".join(map(str.rstrip, lines)).replace("\0", "").strip()
 
 
 def _ordered(textpage: pdfium.PdfTextPage, drawn: str) -> str:

@@ -23,7 +23,7 @@ from schemas.card import Modality, ModelCard
 from schemas.errors import AssetError, ErrorCode, described, from_storage
 from schemas.recipe import Recipe
 
-_Decoder = Callable[[Asset], Iterator[Segment]]
+Decoder = Callable[[Asset], Iterator[Segment]]
 
 DOCUMENT_BYTES = 128 << 20
 """A document's JSON is read whole; media that are larger belong beside it, under a `uri`."""
@@ -60,13 +60,13 @@ def _pdf(asset: Asset) -> Iterator[Segment]:
     return decode_pdf(asset.file, asset.recipe, asset.card, asset.counter)
 
 
-def _of(function: str, extra: str | None = None) -> _Decoder:
+def _of(function: str, extra: str | None = None) -> Decoder:
     """A decoder by `module:function` under `operators.decode`; `extra` is what installs its libraries."""
     module, _, name = function.partition(":")
 
     def decoder(asset: Asset) -> Iterator[Segment]:
         try:
-            found: _Decoder = getattr(import_module(f"operators.decode.{module}"), name)
+            found: Decoder = getattr(import_module(f"operators.decode.{module}"), name)
         except ModuleNotFoundError as error:
             if extra is None:
                 raise
@@ -79,7 +79,7 @@ def _of(function: str, extra: str | None = None) -> _Decoder:
     return decoder
 
 
-_BY_TYPE: Mapping[str, _Decoder] = {
+_BY_TYPE: Mapping[str, Decoder] = {
     types.MARKDOWN: _of("markdown:decode_markdown"),
     types.HTML: _of("html:decode_html"),
     types.CSV: _of("rows:decode_delimited"),
@@ -106,7 +106,7 @@ _BY_TYPE: Mapping[str, _Decoder] = {
 }
 """By MIME type; what it does not name goes by its modality."""
 
-_BY_MODALITY: Mapping[Modality, _Decoder] = {
+_BY_MODALITY: Mapping[Modality, Decoder] = {
     Modality.TEXT: _of("text:decode_text"),
     Modality.IMAGE: _image,
     Modality.AUDIO: _audio,
@@ -142,8 +142,8 @@ def decode(
     """
     with _explained("the file"):
         media, content, name = identify(file, name, recipe.unpack)
-    segments = _segments(Asset(content, name, media, recipe, card, counter, open_ref))
-    return media, segments if content is file else _closing(segments, content)
+    found = segments(Asset(content, name, media, recipe, card, counter, open_ref))
+    return media, found if content is file else _closing(found, content)
 
 
 def _closing(segments: Iterator[Segment], content: BinaryIO) -> Iterator[Segment]:
@@ -168,14 +168,20 @@ def _explained(what: str) -> Iterator[None]:
         raise AssetError(code, described(error)) from error
 
 
-def _segments(asset: Asset) -> Iterator[Segment]:
+def segments(asset: Asset, decoder: Decoder | None = None) -> Iterator[Segment]:
+    """The segments of an asset whose media type is known, by the decoder of that type or by another.
+
+    Raises:
+        AssetError: as the iterator of `decode`.
+    """
     modality, card = asset.media.modality, asset.card
     if not any(map(card.accepts, _ENOUGH.get(modality, (modality,)))):
         raise AssetError(ErrorCode.MODALITY, f"{asset.media.mime}: {card.model_id} takes no {modality}")
     asset.file.seek(0, io.SEEK_SET)
+    decoder = decoder or _BY_TYPE.get(asset.media.mime, _BY_MODALITY[modality])
     empty = True
     with _explained(asset.media.mime):
-        for segment in _BY_TYPE.get(asset.media.mime, _BY_MODALITY[modality])(asset):
+        for segment in decoder(asset):
             empty = False
             yield segment
     if empty:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-import numpy as np
-import numpy.typing as npt
 import soundfile
-import soxr
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from operators.decode.resample import BLOCK, Samples, mean, resampled
 from schemas.errors import AssetError, ErrorCode
 
-Samples = npt.NDArray[np.int16]
-
-_FRAMES = 1 << 18
 _CONTAINERS = frozenset({"wav", "flac"})
 _CODECS = frozenset({"pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "flac"})
 """Others' damage libsndfile passes over in silence, or it knows no way to mix them."""
@@ -36,15 +32,8 @@ def samples(file: BinaryIO, rate: int) -> Iterator[Samples]:
     """
     guarded = _Guarded(file)
     try:
-        with soundfile.SoundFile(guarded) as source:
-            fit = None
-            if source.samplerate != rate:
-                fit = soxr.ResampleStream(source.samplerate, rate, 1, dtype="int16")
-            while len(block := source.read(_FRAMES, "int16", always_2d=True)):
-                mono = block[:, 0] if source.channels == 1 else _mixed(block)
-                yield mono if fit is None else fit.resample_chunk(mono)
-            if fit is not None:
-                yield fit.resample_chunk(np.empty(0, np.int16), last=True)
+        with _Forward(guarded) as source:
+            yield from resampled(_mono(source), source.samplerate, rate)
     except soundfile.LibsndfileError as error:
         if guarded.error is None:
             raise AssetError(ErrorCode.CORRUPT, f"libsndfile: {error.error_string}") from error
@@ -52,25 +41,32 @@ def samples(file: BinaryIO, rate: int) -> Iterator[Samples]:
         raise guarded.error
 
 
-def _mixed(block: Samples) -> Samples:
-    """The mean of two channels."""
-    mixed: Samples = ((block[:, 0].astype(np.int32) + block[:, 1]) >> 1).astype(np.int16)
-    return mixed
+def _mono(source: soundfile.SoundFile) -> Iterator[Samples]:
+    while len(block := source.read(BLOCK, "int16", always_2d=True)):
+        yield block[:, 0] if source.channels == 1 else mean(block[:, 0], block[:, 1])
+
+
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read from its start to its end: libsndfile looks for every block of a FLAC otherwise."""
+
+    def seekable(self) -> bool:
+        """As a pipe's."""
+        return False
 
 
 class _Guarded:
     """A file that keeps an exception which C would drop; what follows it is the end of the file."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self._file = cast(io.BufferedReader, file)
         self.error: Exception | None = None
         self.seek, self.tell = file.seek, file.tell
         file.seek(0)
 
-    def read(self, size: int = -1) -> bytes:
+    def readinto(self, memory: memoryview) -> int:
         """As a file's."""
         try:
-            return self._file.read(size) if self.error is None else b""
+            return 0 if self.error else self._file.readinto(memory)
         except Exception as error:
             self.error = error
-            return b""
+            return 0

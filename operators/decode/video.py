@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from operators.decode.audio import Samples, decode_audio, sound
+from operators.decode.audio import decode_audio, sound
 from operators.decode.image import target_size
 from operators.decode.media import (
     check_complete,
@@ -34,6 +34,7 @@ from operators.decode.media import (
     start_us,
     to_us,
 )
+from operators.decode.resample import Samples
 from operators.decode.windows import Pixels, Plan, Shown, decode_frames
 from operators.parts import Part, PartKind, Segment
 from schemas.card import ImageInput, Modality, ModelCard

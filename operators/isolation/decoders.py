@@ -1,4 +1,4 @@
-"""Any asset to segments, decoded in a child that is replaced when an asset kills it."""
+"""Any asset to segments, decoded in a child that is replaced when an asset kills it; what needs none is read here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
 from typing import BinaryIO, cast
+from weakref import WeakKeyDictionary
 
+from operators.decode.asset import Asset as Whole
 from operators.decode.asset import OpenReference
 from operators.decode.sniff import MediaType
+from operators.isolation.here import Harmless, harmless
 from operators.isolation.process import ChildDiedError, ChildProcess
 from operators.isolation.session import Asset, Session
 from operators.model.contract import TextCounter
@@ -21,21 +24,24 @@ from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import Recipe
 
 Decode = Callable[..., tuple[MediaType, Iterator[Segment]]]
-ENTRY = "operators.decode.registry:decode"
+REGISTRY = "operators.decode.registry:decode"
+ENTRY = REGISTRY
 """What decodes in a child, as `module:function`."""
 
 
 class Decoders:
     """The counterpart of `operators.decode.registry.decode` that no decoder can crash.
 
-    A child is started when the first asset comes, and serves one asset at a time; assets that are decoded at the
-    same time have a child each, and one stays for the next asset.
+    What needs no child is read here (`operators.isolation.here`). A child is started when the first of the others
+    comes, and serves one asset at a time; assets that are decoded at the same time have a child each, and one stays
+    for the next asset.
     """
 
     def __init__(self, limits: DecodeConfig, entry: str = ENTRY) -> None:
         self._limits, self._entry = limits, entry
         self._idle: list[Session] = []
         self._next: deque[Asset] = deque()
+        self._seen: WeakKeyDictionary[BinaryIO, Harmless | None] = WeakKeyDictionary()
 
     def expect(
         self, file: BinaryIO, name: str, recipe: Recipe, card: ModelCard, counter: TextCounter
@@ -45,7 +51,9 @@ class Decoders:
         So a child gets several at once, and answers for several at once. Nothing else changes, and what then does
         not come, or comes in another order, is only decoded later.
         """
-        self._next.append(Asset(file, name, recipe, card, counter))
+        if (found := self._needs_none(file, name, counter)) is None:
+            self._next.append(Asset(file, name, recipe, card, counter))
+        self._seen[file] = found
 
     def decode(
         self,
@@ -65,9 +73,17 @@ class Decoders:
                 child that has served other assets counts only if it happens in a fresh one too.
             EmbedlakeError: no child can be started.
         """
+        found = self._seen.pop(file) if file in self._seen else self._needs_none(file, name, counter)
+        if found is not None:
+            whole = Whole(file, name, found.media, recipe, card, counter, open_ref)
+            return found.media, found.segments(whole)
         items = self._items(Asset(file, name, recipe, card, counter), open_ref)
         media = cast(MediaType, next(items))
         return media, cast(Iterator[Segment], items)
+
+    def _needs_none(self, file: BinaryIO, name: str, counter: TextCounter) -> Harmless | None:
+        # What another entry does with bytes is not known.
+        return harmless(file, name, counter) if self._entry == REGISTRY else None
 
     def close(self) -> None:
         """End the children."""

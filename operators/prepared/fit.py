@@ -7,7 +7,7 @@ import json
 import pickle
 from typing import Any
 
-from operators.decode.audio import window_samples
+from operators.decode.sound import window_samples
 from operators.decode.windows import Plan
 from operators.model.contract import TextCounter
 from operators.prepared.codec import FORMAT

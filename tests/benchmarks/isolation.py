@@ -1,8 +1,8 @@
 """What crash containment costs: streams of assets decoded in a child and in this process, in interleaved rounds.
 
 `python -m tests.benchmarks.isolation [--rounds N]` prints, for each kind of asset, the time of one in process, the
-time in the child, and the ratios of wall and of CPU time. Wall: the child decodes ahead while this process takes
-what is ready. Linux alone.
+time as a run decodes it (in the child, or here what needs none), and the ratios of wall and of CPU time. Wall: the
+child decodes ahead while this process takes what is ready. Linux alone.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from operators.isolation.decoders import Decoders
 from schemas.config import DecodeConfig
 from schemas.recipe import Recipe
 from tests.benchmarks.corpus import WORDS
-from tests.benchmarks.decode import stream
+from tests.benchmarks.decode import COUNTER, stream
 from tests.benchmarks.fair import cpu_clock
 from tests.operators.decode.clips import audio, card, every, tone, video
-from tests.operators.decode.pages import Words, pdf_bytes
+from tests.operators.decode.pages import pdf_bytes
 from tests.operators.decode.test_registry import no_reference
 
-COUNTER = Words()
 _ROUND_S = 0.4
 CARD, RECIPE = card(), Recipe()
 
@@ -57,11 +56,13 @@ def clip() -> bytes:
 
 
 ASSETS: dict[str, Callable[[], bytes]] = {
+    "text, one word": lambda: b"word",
     "text, 100 words": lambda: prose(100),
     "text, 20,000 words": lambda: prose(20_000),
     "JPEG 640 x 480": lambda: photo(640, 480),
     "JPEG 12 megapixels": lambda: photo(4000, 3000),
     "WAV 60 s": lambda: audio("wav", "pcm_s16le", tone(60)),
+    "WAV 60 s, 16 kHz": lambda: audio("wav", "pcm_s16le", tone(60, 16_000), 16_000),
     "MP3 60 s": lambda: audio("mp3", "libmp3lame", tone(60)),
     "PDF 10 pages": lambda: pdf_bytes(*[prose(200).decode().replace(". ", "\n")] * 10),
     "MP4 40 s 640 x 360": clip,
@@ -115,10 +116,10 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     started = time.perf_counter()
     isolated = Decoders(DecodeConfig())
-    list(isolated.decode(io.BytesIO(b"a word"), "x", RECIPE, CARD, COUNTER, no_reference)[1])
+    list(isolated.decode(io.BytesIO(photo(32, 32)), "x", RECIPE, CARD, COUNTER, no_reference)[1])
     print(f"start of a child and its first asset: {time.perf_counter() - started:.2f} s")
     (child,) = psutil.Process().children()
-    print("| asset | in process, ms | in a child, ms | wall, child / process | CPU, both / process |")
+    print("| asset | in process, ms | isolated, ms | wall, isolated / process | CPU, isolated / process |")
     print("|---|---|---|---|---|")
     for name, make in ASSETS.items():
         here, there, wall, cpu = measure(make(), isolated, child, rounds)

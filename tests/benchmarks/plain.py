@@ -28,7 +28,7 @@ from PIL import Image
 from selectolax.lexbor import LexborHTMLParser
 from tokenizers import Tokenizer
 
-from operators.decode.audio import Samples
+from operators.decode.resample import Samples
 from operators.model.contract import TextCounter
 
 SIDE = 384

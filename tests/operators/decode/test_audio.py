@@ -10,7 +10,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.decode.audio import SILENCE, cut, decode_audio, is_silent
+from operators.decode.audio import decode_audio
+from operators.decode.sound import SILENCE, cut, is_silent
 from operators.parts import PartKind, Segment
 from schemas.card import Limits, Modality
 from schemas.errors import AssetError, ErrorCode

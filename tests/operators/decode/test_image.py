@@ -310,7 +310,9 @@ def test_a_heic_with_transparency_or_ten_bits_is_read() -> None:
 
 def test_without_the_plugin_a_heic_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved(Image.new("RGB", (80, 60), ORANGE), "HEIF")
-    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    monkeypatch.delitem(Image.OPEN, "HEIF")
+    for plugin in ("pillow_heif", "pi_heif"):
+        monkeypatch.setitem(sys.modules, plugin, None)
     error = fails(data)
     assert error.code is ErrorCode.UNSUPPORTED
     assert "embedlake[images]" in error.detail
