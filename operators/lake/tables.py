@@ -185,8 +185,12 @@ class Table:
         tags.update(LIVE_TAG, version)
 
 
+_BROKEN_OFF = ("body error", "response body")
+"""What Lance's errors say of an answer and of a listing that broke off."""
+
+
 def _cut_off(error: BaseException) -> bool:
-    return isinstance(error, OSError) and "body error" in str(error)
+    return isinstance(error, OSError | ValueError) and any(part in str(error) for part in _BROKEN_OFF)
 
 
 _again = Retrying(

@@ -35,7 +35,8 @@ def test_a_tag_that_cannot_be_moved_leaves_the_night_published_and_the_next_one_
 
 
 def test_an_answer_of_storage_that_breaks_off_is_asked_for_again(tmp_path: Path) -> None:
-    worn, broken = Worn(f"{tmp_path}/lake"), [OSError("LanceError(IO): response body error")] * 2
+    worn = Worn(f"{tmp_path}/lake")
+    broken = [OSError("LanceError(IO): response body error"), OSError("Error getting list response body")]
     worn.night(texts("a"))
     table = Table(Layout(worn.lake).space(CORPUS, SPACE.id), Storage())
 
