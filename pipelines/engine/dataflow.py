@@ -62,22 +62,22 @@ def _close(desk: Any, patience: float) -> None:
 
     until = time.monotonic() + patience
     while inside := ray.get(desk.close.remote()):
-        for key, (handle,) in inside.items():
-            if not _alive(handle):
+        for key, actor in inside.items():
+            if not _alive(actor):
                 ray.get(desk.leave.remote(key))
             elif time.monotonic() > until:
-                ray.kill(ray.get(handle))
+                ray.kill(actor)
         time.sleep(_GATE_SECONDS)
 
 
-def _alive(handle: Any) -> bool:
+def _alive(actor: Any) -> bool:
     import ray
 
     try:
-        ray.get(ray.get(handle).__ray_ready__.remote(), timeout=_GATE_SECONDS)
+        ray.get(actor.__ray_ready__.remote(), timeout=_GATE_SECONDS)
     except ray.exceptions.GetTimeoutError:
         return True
-    except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError):
+    except ray.exceptions.RayActorError:
         return False
     return True
 

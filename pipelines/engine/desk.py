@@ -41,11 +41,8 @@ class Desk:
         """What each actor last said of its time."""
         return list(self.spent.values())
 
-    def enter(self, key: str, actor: list[Any]) -> bool:
-        """Whether an actor may write; it says `leave` with the same key when it has.
-
-        Its handle comes as a reference for the driver: to read it here would import all that the actor does.
-        """
+    def enter(self, key: str, actor: Any) -> bool:
+        """Whether an actor may write; it says `leave` with the same key when it has."""
         if self.open:
             self.inside[key] = actor
         return self.open

@@ -132,8 +132,7 @@ class Embed:
         import ray
 
         key = f"{self.me} {uuid.uuid4().hex}"
-        handle = ray.put(ray.get_runtime_context().current_actor)
-        if not ray.get(self.teller.desk.enter.remote(key, [handle])):
+        if not ray.get(self.teller.desk.enter.remote(key, ray.get_runtime_context().current_actor)):
             raise RuntimeError("the run was left")
         try:
             return self.stage(rows)

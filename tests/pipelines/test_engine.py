@@ -97,7 +97,7 @@ class Stuck:
     """Goes in and never says that it is out."""
 
     def enter(self, desk: Any) -> None:
-        assert ray.get(desk.enter.remote("a key", [ray.put(ray.get_runtime_context().current_actor)]))
+        assert ray.get(desk.enter.remote("a key", ray.get_runtime_context().current_actor))
 
 
 @pytest.mark.usefixtures("local_ray")
