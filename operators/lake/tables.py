@@ -119,6 +119,10 @@ class Table:
         Raises:
             ConflictError: another run committed at the same time.
         """
+        return _again(self._commit, run_id, base, fragments, dropped_uris)
+
+    def _commit(self, run_id: str, base: int, fragments: Sequence[str], dropped_uris: Uris) -> int:
+        # Called again where an answer broke off: whether the commit landed all the same is looked at first.
         if (version := self.landed(run_id, base)) is not None:
             return version
         if not fragments and not len(dropped_uris):
@@ -199,7 +203,8 @@ _again = Retrying(
     wait=wait_random_exponential(multiplier=0.2, max=5),
     reraise=True,
 )
-"""Calls what only reads, until its answer is whole: Lance tries requests again, and not answers that break off."""
+"""Calls what only reads, or may be repeated, until its answers are whole: Lance tries requests again, and not answers
+that break off."""
 
 
 def _properties(head: lance.LanceDataset, version: int) -> dict[str, str]:

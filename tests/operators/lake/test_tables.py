@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import lance
 import pyarrow as pa
 import pytest
 
@@ -46,6 +49,25 @@ def test_repeating_a_commit_that_landed_changes_nothing(table: Table) -> None:
     staged = table.stage(rows("a"))
     version = table.commit("run-1", 1, staged, [])
     assert table.commit("run-1", 1, staged, []) == version
+    assert uris(table) == ["a"]
+
+
+@pytest.mark.parametrize("landed", [False, True])
+def test_a_commit_whose_answer_breaks_off_is_made_once(
+    table: Table, landed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, broken = lance.LanceDataset.commit, [OSError("Error getting list response body: HTTP error")]
+
+    def commit(*given: Any, **named: Any) -> Any:
+        done = real(*given, **named) if landed or not broken else None
+        if broken:
+            raise broken.pop()
+        return done
+
+    monkeypatch.setattr(lance.LanceDataset, "commit", commit)
+    assert table.commit("run-1", 1, table.stage(rows("a")), []) == 2
+    assert not broken
+    assert table.open().version == 2
     assert uris(table) == ["a"]
 
 
