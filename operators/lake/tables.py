@@ -190,7 +190,7 @@ class Table:
 
 
 _BROKEN_OFF = ("body error", "response body")
-"""What Lance's errors say of an answer and of a listing that broke off."""
+"""What Lance's errors say of an answer that broke off."""
 
 
 def _cut_off(error: BaseException) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from schemas.errors import ModelError
@@ -43,21 +42,17 @@ def product_dtype(device: torch.device, *, exact: bool = False) -> torch.dtype:
     """
     import torch
 
-    if exact:
-        return torch.float32
-    if device.type == "cpu":
+    if device.type == "cpu" and not exact:
         has = torch.cpu.get_capabilities()
         return torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32
-    return weights_dtype(device)
+    return weights_dtype(device, exact=exact)
 
 
-@contextmanager
-def products_in(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
-    """Run matrix products in a type, on this thread, without gradients."""
+def products_in(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[None]:
+    """Run matrix products in a type, on this thread."""
     import torch
 
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
-        yield
+    return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
 
 
 def hold_products_in(dtype: torch.dtype, *models: torch.nn.Module) -> None:
@@ -71,11 +66,11 @@ def hold_products_in(dtype: torch.dtype, *models: torch.nn.Module) -> None:
                 layer.bias.data = layer.bias.data.to(dtype)
 
 
-def weights_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on a GPU that has it, float32 elsewhere; float16 overflows in Gemma's activations."""
+def weights_dtype(device: torch.device, *, exact: bool = False) -> torch.dtype:
+    """bfloat16 on a GPU that has it, float32 elsewhere and where `exact`; float16 overflows in Gemma's activations."""
     import torch
 
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+    if not exact and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float32
 

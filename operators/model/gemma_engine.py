@@ -64,7 +64,7 @@ class GemmaEngine:
         Raises:
             ModelError: the weights cannot be read.
         """
-        dtype = torch.float32 if exact else weights_dtype(device)
+        dtype = weights_dtype(device, exact=exact)
         try:
             model: Any = EmbeddingGemma2Model.from_pretrained(
                 folder, dtype=dtype, local_files_only=True, use_safetensors=True

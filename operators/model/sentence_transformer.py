@@ -136,7 +136,7 @@ class TextEngine:
             "input_ids": torch.from_numpy(ids).to(device),
             "attention_mask": torch.from_numpy(mask).to(device),
         }
-        with products_in(self._dtype, device):
+        with torch.inference_mode(), products_in(self._dtype, device):
             vectors = self.model(features)["sentence_embedding"]
         return np.asarray(vectors.float().cpu().numpy(), np.float32)
 

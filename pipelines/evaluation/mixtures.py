@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipelines.evaluation.items import ImageFile, Item, PdfPage, Sound
 from pipelines.evaluation.sets import Kind, RetrievalSet
 from pipelines.evaluation.speech import utterances
 from pipelines.evaluation.texts import manuals, page_text
+from pipelines.training.data.pages import askable, terms_of
 from pipelines.training.data.pictures import Picture, stamps
 
 _SUBJECTS = 30
@@ -104,7 +104,6 @@ def _crossed(
 _PASSAGE_WORDS = 28
 _PASSAGES = 5
 """Of a page's beginning, about what of it goes into a model of 250 tokens of text."""
-_TERM = re.compile(r"[a-z]{4,}")
 _COMMON = 8
 """Other pages whose passages hold the term too."""
 
@@ -113,7 +112,6 @@ _COMMON = 8
 class _Passage:
     page: PdfPage
     text: str
-    terms: frozenset[str]
 
 
 def page_and_question(data: Path, seed: int, most: int | None) -> RetrievalSet:
@@ -122,15 +120,9 @@ def page_and_question(data: Path, seed: int, most: int | None) -> RetrievalSet:
     pages: dict[PdfPage, list[int]] = {}
     for row, passage in enumerate(passages):
         pages.setdefault(passage.page, []).append(row)
-    spread = Counter(
-        t for rows in pages.values() for t in frozenset().union(*(passages[r].terms for r in rows))
-    )
-    asked: list[tuple[int, str]] = []
-    for rows in pages.values():
-        within = Counter(term for row in rows for term in passages[row].terms)
-        for row in rows:
-            terms = [t for t in passages[row].terms if within[t] == 1 and spread[t] > _COMMON]
-            asked += [(row, term) for term in sorted(terms, key=lambda t: (spread[t], t))[:1]]
+    rows = list(pages.values())
+    found = askable([[terms_of(passages[row].text) for row in page] for page in rows], _COMMON)
+    asked = [(rows[page][place], terms[0]) for page, place, terms in found if terms]
     picked = random.Random(seed).sample(asked, min(most or _QUERIES, _QUERIES, len(asked)))  # noqa: S311
     return RetrievalSet(
         name="page+question",
@@ -153,6 +145,6 @@ def _passages(path: Path) -> Iterator[_Passage]:
                 continue
             for start in range(0, _PASSAGES * _PASSAGE_WORDS, _PASSAGE_WORDS):
                 text = " ".join(words[start : start + _PASSAGE_WORDS])
-                yield _Passage(PdfPage(path, index + 1), text, frozenset(_TERM.findall(text.lower())))
+                yield _Passage(PdfPage(path, index + 1), text)
     finally:
         document.close()

@@ -45,8 +45,6 @@ GROUPS = (SEEN, *(2 * sum(_STAGES[i].channels for i in group) for group in _TEXT
 FEATURES = sum(GROUPS)
 _ENDS = {sum(s.repeats for s in _STAGES[: i + 1]) - 1: i for group in _TEXTURES for i in group}
 """The last block of each of these stages."""
-
-
 _EXACT = 3
 """The first blocks calculate in float32: what is rounded there changes all behind it."""
 
@@ -117,7 +115,7 @@ class VisionTower(nn.Module):
             return self._features(x)
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
-        """Of what the first block gives."""
+        """Of what the exact blocks give."""
         textures: dict[int, torch.Tensor] = {}
         for i, block in enumerate(list(self.blocks)[_EXACT:], _EXACT):
             x = block(x)

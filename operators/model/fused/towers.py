@@ -143,8 +143,11 @@ class AudioTower(nn.Module):
         """Rows `[words, FEATURES]` of the decoder's likeliest path; none where nobody speaks."""
         states = nn.utils.rnn.pad_sequence(list(each), batch_first=True)
         count, device = len(states), states.device
-        lengths = torch.tensor([len(own) for own in each], device=device)
-        heard = (torch.arange(states.shape[1], device=device) < lengths[:, None])[:, None, None]
+        lengths = [len(own) for own in each]
+        heard: torch.Tensor | None = None
+        if min(lengths) < max(lengths):
+            ends = torch.tensor(lengths, device=device)
+            heard = (torch.arange(max(lengths), device=device) < ends[:, None])[:, None, None]
         most = torch.tensor([_LEAST_TOKENS + _TOKENS_PER_S * own for own in seconds], device=device)
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         tokens = torch.tensor([[_START, _NO_TIMES]], device=device).expand(count, 2)
@@ -159,7 +162,7 @@ class AudioTower(nn.Module):
                 encoder_hidden_states=states,
                 past_key_values=cache,
                 use_cache=True,
-                heard=None if bool(heard.all()) else heard,
+                heard=heard,
             ).last_hidden_state
             if step == 0:
                 doubt = self._belief(out[:, 0])[:, _NO_SPEECH]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -42,6 +42,31 @@ def pages(work: Path) -> list[str]:
     return found
 
 
+def terms_of(text: str) -> frozenset[str]:
+    """The words of a text that can be asked for."""
+    return frozenset(_TERM.findall(text.lower()))
+
+
+def askable(
+    pages: Sequence[Sequence[frozenset[str]]], common: int
+) -> Iterator[tuple[int, int, Sequence[str]]]:
+    """What tells a passage only together with its page: its page's number, its own in it, and such terms.
+
+    Args:
+        pages: the terms of each passage of each page.
+        common: more pages than so many have a term; no other passage of its page does.
+
+    Returns:
+        of each passage, its terms in the order of how many pages have them, of those alike by the alphabet.
+    """
+    spread = Counter(term for page in pages for term in frozenset().union(*page))
+    for number, page in enumerate(pages):
+        within = Counter(term for passage in page for term in passage)
+        for place, passage in enumerate(page):
+            told = [term for term in passage if within[term] == 1 and spread[term] > common]
+            yield number, place, sorted(told, key=lambda term: (spread[term], term))
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A term that one passage of a page has, and passages of several other pages."""
@@ -67,17 +92,11 @@ class Questions:
     def of(cls, pages: Sequence[str], rng: random.Random) -> Questions:
         """Questions to the beginnings of pages, cut into five passages of a drawn length."""
         cut = [_passages(page, rng.choice(_PASSAGE_WORDS)) for page in pages]
-        terms = [[frozenset(_TERM.findall(p.lower())) for p in passages] for passages in cut]
-        spread = Counter(term for page in terms for term in frozenset().union(*page))
-        asked = []
-        for number, page in enumerate(terms):
-            within = Counter(term for passage in page for term in passage)
-            asked += [
-                Asked(number, _PASSAGES * number + place, term)
-                for place, passage in enumerate(page)
-                for term in passage
-                if within[term] == 1 and spread[term] > _COMMON
-            ]
+        asked = [
+            Asked(number, _PASSAGES * number + place, term)
+            for number, place, terms in askable([list(map(terms_of, p)) for p in cut], _COMMON)
+            for term in terms
+        ]
         asked.sort(key=lambda a: (a.term, a.passage))
         by_term = [list(group) for _, group in groupby(asked, key=lambda a: a.term)]
         return cls(

@@ -1,4 +1,4 @@
-"""Tiny models, built once per session."""
+"""Tiny models, built once per session, and the shipped fused one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from operators.model.fused.engine import FusedEngine
+from operators.model.fused.spec import FusedSpec
+from operators.model.registry import FUSED_MODEL, resolve
 from tests.models.tiny_gemma import build_tiny_gemma
 from tests.models.tiny_text import build_tiny_text
 
@@ -22,3 +25,15 @@ def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_gemma(tmp_path_factory.mktemp("gemma") / "tiny-gemma")
+
+
+@pytest.fixture(scope="module")
+def fused_spec() -> FusedSpec:
+    found = resolve(FUSED_MODEL)
+    assert isinstance(found, FusedSpec)
+    return found
+
+
+@pytest.fixture(scope="module")
+def fused_engine(fused_spec: FusedSpec) -> FusedEngine:
+    return fused_spec.load("cpu", threads=2)

