@@ -34,10 +34,10 @@ _PATIENCE_SECONDS = 5.0
 
 @contextmanager
 def desk() -> Iterator[Any]:
-    """A run's desk, whose gate is shut with nobody inside when the block ends in any way.
+    """A run's desk; when the block ends in any way, so do the actors that began at it.
 
-    Ray ends a pool in its own time, and whoever holds the corpus next must not find a file come later. An actor
-    that is still writing some seconds after an error is ended.
+    Ray leaves the actors of a pool to whoever last refers to them, and the traceback of a failed run may: their CPUs
+    would be missing for ever to the next run in this Ray.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -47,14 +47,27 @@ def desk() -> Iterator[Any]:
     actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
     try:
         yield actor
+    finally:
+        for worker in ray.get(actor.workers.remote()):
+            ray.kill(worker)
+        ray.kill(actor)
+
+
+@contextmanager
+def gate(desk: Any) -> Iterator[None]:
+    """Shuts a desk's gate, with nobody inside, when the block ends in any way.
+
+    Ray ends a pool in its own time, and whoever holds the corpus next must not find a file come later. An actor
+    that is still writing some seconds after an error is ended.
+    """
+    try:
+        yield
     except BaseException:
         # Ray cancels what a failed task has called too: a `leave` may never come.
-        _close(actor, _PATIENCE_SECONDS)
+        _close(desk, _PATIENCE_SECONDS)
         raise
     else:
-        _close(actor, math.inf)
-    finally:
-        ray.kill(actor)
+        _close(desk, math.inf)
 
 
 def _close(desk: Any, patience: float) -> None:
@@ -127,14 +140,15 @@ class Dataflow:
         seconds = None if gpu_hours is None else gpu_hours * 3600 / resources.actors
         started = time.monotonic()
         with (
-            ExitStack() as held,
             explained_workers(self.stage.table.uri),
             desk() as actor,
+            ExitStack() as held,
+            gate(actor),
             _watched(actor, assets, progress),
         ):
             staged = self._dataset(list(shards), resources, Teller(actor, progress.watches))
             batches = staged.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-            # Ray kills the pool with its end, and what is being written may be finished: not before the desk's. An
+            # Ray kills the pool with its end, and what is being written may be finished: not before the gate's. An
             # error's traceback would hold it until Ray is gone, and its end would start another.
             blocks = held.enter_context(closing(iter(batches)))
             budget_spent = gave_way = False

@@ -19,6 +19,7 @@ class Desk:
         self.counts: Counter[str] = Counter()
         self.open = True
         self.inside: dict[str, Any] = {}
+        self.began: dict[str, Any] = {}
         self.spent: dict[str, dict[str, float]] = {}
 
     def add(self, counts: dict[str, int]) -> None:
@@ -29,9 +30,20 @@ class Desk:
         """What was counted so far."""
         return dict(self.counts)
 
-    def begin(self, actor_id: str) -> None:
-        """An actor starts; whatever it did in an earlier life has ended."""
+    def begin(self, actor_id: str, actor: Any) -> None:
+        """An actor starts; whatever it did in an earlier life has ended.
+
+        Raises:
+            RuntimeError: the gate is shut.
+        """
+        if not self.open:
+            raise RuntimeError("the run was left")
+        self.began[actor_id] = actor
         self.inside = {key: actor for key, actor in self.inside.items() if not key.startswith(actor_id)}
+
+    def workers(self) -> list[Any]:
+        """The actors that have begun."""
+        return list(self.began.values())
 
     def spend(self, actor_id: str, seconds: dict[str, float]) -> None:
         """Where an actor's time has gone so far."""

@@ -90,8 +90,9 @@ class Embed:
 
         self.watch = Stopwatch()
         check_house()
-        self.me = ray.get_runtime_context().get_actor_id()
-        ray.get(teller.desk.begin.remote(self.me))
+        context = ray.get_runtime_context()
+        self.me = context.get_actor_id()
+        ray.get(teller.desk.begin.remote(self.me, context.current_actor))
         engine = spec.load(threads=resources.threads, exact=config.exact)
         if config.compile_model and isinstance(engine, Compiles):
             engine.compile()

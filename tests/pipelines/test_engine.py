@@ -24,6 +24,7 @@ from pipelines.engine.dataflow import Dataflow
 from pipelines.progress import Silent
 from pipelines.shards import shards
 from schemas.config import RunConfig
+from schemas.errors import LakeError
 from schemas.recipe import Recipe
 from schemas.space import Space
 from schemas.tables import space_schema
@@ -35,6 +36,14 @@ STAGING_S = 0.7
 
 class Left(Exception):
     """Whoever watches has seen enough."""
+
+
+class BrokenStage(StageRows):
+    """Fails some time into its writing."""
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        time.sleep(STAGING_S)
+        raise OSError("no space left on device")
 
 
 class SlowStage(StageRows):
@@ -49,7 +58,7 @@ class SlowStage(StageRows):
         return done
 
 
-def make_flow(tmp_path: Path) -> tuple[Dataflow, list[pa.Table]]:
+def make_flow(tmp_path: Path, how: type[StageRows] = SlowStage) -> tuple[Dataflow, list[pa.Table]]:
     source = tmp_path / "in"
     source.mkdir()
     for number in range(60):
@@ -59,7 +68,7 @@ def make_flow(tmp_path: Path) -> tuple[Dataflow, list[pa.Table]]:
     table.ensure(space_schema(space))
     fetcher = Fetcher(storage=Storage(), grants={str(source): (str(source),)}, max_bytes=1 << 20)
     receipts = Receipts(f"{tmp_path}/receipts", Storage())
-    stage = SlowStage(table=table, receipts=receipts, schema=table.open().schema, run_id="r")
+    stage = how(table=table, receipts=receipts, schema=table.open().schema, run_id="r")
     read = ReadAssets(fetcher=fetcher, spec=spec, recipe=recipe)
     flow = Dataflow(read=read, space=space, stage=stage, config=CONFIG)
     return flow, list(shards(list_source(str(source), Storage()).table, CONFIG))
@@ -93,6 +102,18 @@ def test_a_run_that_is_left_writes_nothing_afterwards(tmp_path: Path, how: str) 
     assert marks(receipts) == written
 
 
+@pytest.mark.usefixtures("local_ray")
+def test_a_run_that_fails_gives_back_its_cpus_while_its_error_is_held(tmp_path: Path) -> None:
+    flow, cut = make_flow(tmp_path, BrokenStage)
+    with pytest.raises(LakeError, match="no space left") as held:
+        flow.run(cut, 60, Silent())
+    until = time.monotonic() + 10
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+        assert time.monotonic() < until, "an actor of the failed run keeps its CPUs"
+        time.sleep(0.1)
+    assert held.value.__traceback__ is not None
+
+
 class Stuck:
     """Goes in and never says that it is out."""
 
@@ -106,7 +127,7 @@ def test_whoever_never_comes_out_is_ended_after_an_error(monkeypatch: pytest.Mon
     actor = ray.remote(num_cpus=0)(Stuck).remote()
 
     def fail() -> None:
-        with dataflow.desk() as desk:
+        with dataflow.desk() as desk, dataflow.gate(desk):
             ray.get(actor.enter.remote(desk))
             raise Left
 
