@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from operators.decode.media import check_input
+from operators.decode.resize import resized
 from operators.decode.sniff import is_drawing, is_heif
 from operators.decode.svg import Drawing
 from operators.decode.windows import Plan, Shown, decode_frames
@@ -105,11 +106,11 @@ def target_size(width: int, height: int, want: ImageInput) -> tuple[int, int]:
     return columns * want.multiple, rows * want.multiple
 
 
-def fit_pixels(image: Image.Image, want: ImageInput, draft: bool = False) -> Pixels:
+def fit_pixels(image: Image.Image, want: ImageInput) -> Pixels:
     """A picture of any Pillow mode, turned upright, as uint8 RGB `[height, width, 3]` at the model's size.
 
     Transparency goes over white; 16-bit grey keeps its high byte; int32 and float rasters, which have no
-    white point, are stretched between their extremes. `draft` trades exactness for speed in large reductions.
+    white point, are stretched between their extremes.
 
     Raises:
         AssetError: UNSUPPORTED colours.
@@ -117,8 +118,7 @@ def fit_pixels(image: Image.Image, want: ImageInput, draft: bool = False) -> Pix
     image.load()
     turn = _UPRIGHT.get(_orientation(image))
     size = target_size(*image.size, want)
-    small = _resizable(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0 if draft else None)
-    rgb = _rgb(small)
+    rgb = _rgb(resized(_resizable(image), size))
     return np.asarray(rgb.transpose(turn) if turn is not None else rgb)
 
 
@@ -170,7 +170,7 @@ def _drawn(file: BinaryIO, recipe: ImageRecipe, card: ModelCard, kind: PartKind)
     drawing = Drawing.read(file, recipe.max_pixels)
     width, height = (max(1, round(side * 10_000 / max(drawing.size))) for side in drawing.size)
     image = drawing.render(*target_size(width, height, want))
-    return Part(kind, data=fit_pixels(image, want, recipe.draft), at_ms=0 if kind is PartKind.FRAME else None)
+    return Part(kind, data=fit_pixels(image, want), at_ms=0 if kind is PartKind.FRAME else None)
 
 
 def _open(file: BinaryIO, recipe: ImageRecipe) -> ImageFile.ImageFile:
@@ -206,7 +206,7 @@ def _check_size(image: Image.Image, recipe: ImageRecipe) -> None:
 def _part(image: Image.Image, recipe: ImageRecipe, want: ImageInput, kind: PartKind) -> Part:
     if recipe.draft and isinstance(image, ImageFile.ImageFile) and image.format in ("JPEG", "MPO"):
         image.draft(None, target_size(*image.size, want))
-    return Part(kind, data=fit_pixels(image, want, recipe.draft), at_ms=0 if kind is PartKind.FRAME else None)
+    return Part(kind, data=fit_pixels(image, want), at_ms=0 if kind is PartKind.FRAME else None)
 
 
 def _pages(image: Image.Image, recipe: ImageRecipe, card: ModelCard) -> Iterator[Segment]:
