@@ -66,6 +66,15 @@ def hold_products_in(dtype: torch.dtype, *models: torch.nn.Module) -> None:
                 layer.bias.data = layer.bias.data.to(dtype)
 
 
+def packs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether oneDNN lays weights out for products in a type on a device, once instead of in every pass."""
+    import torch
+
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return dtype in (torch.float32, product_dtype(device))
+
+
 def weights_dtype(device: torch.device, *, exact: bool = False) -> torch.dtype:
     """bfloat16 on a GPU that has it, float32 elsewhere and where `exact`; float16 overflows in Gemma's activations."""
     import torch

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from operators.model.device import hold_products_in, products_in
+from operators.model.device import hold_products_in, packs, products_in
 
 SIDE = 224
 """Pixels of a side."""
@@ -45,19 +45,64 @@ GROUPS = (SEEN, *(2 * sum(_STAGES[i].channels for i in group) for group in _TEXT
 FEATURES = sum(GROUPS)
 _ENDS = {sum(s.repeats for s in _STAGES[: i + 1]) - 1: i for group in _TEXTURES for i in group}
 """The last block of each of these stages."""
+_HALVES = 2
+"""The stride of what halves a map."""
+_MULTIPLE: int = _HALVES ** (1 + sum(stage.stride == _HALVES for stage in _STAGES))
+"""Of pixels: what is halved so often."""
 _EXACT = 3
 """The first blocks calculate in float32: what is rounded there changes all behind it."""
 
 
-class _SameConv(nn.Conv2d):
-    """TensorFlow's `same` padding, which is uneven where the stride does not divide the side."""
+class _Conv(nn.Module):
+    """TensorFlow's `same` convolution of maps with even sides, and ReLU6 behind it where it `bends`.
+
+    At stride 2 that pads one more behind than before: a kernel with a row and a column of zeros before it does the
+    same with even padding, and no copy of the map.
+    """
+
+    def __init__(
+        self, before: int, after: int, kernel: int, stride: int = 1, groups: int = 1, *, bends: bool = True
+    ) -> None:
+        super().__init__()
+        self.bends = bends
+        uneven = stride == _HALVES
+        self.conv = nn.Conv2d(before, after, kernel + uneven, stride, kernel // 2, groups=groups)
+
+    def take(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """A kernel of `same` padding `[after, before, kernel, kernel]`, and its bias `[after]`."""
+        assert self.conv.bias is not None
+        if self.conv.stride == (_HALVES, _HALVES):
+            weight = nn.functional.pad(weight, (1, 0, 1, 0))
+        with torch.no_grad():
+            self.conv.weight.copy_(weight)
+            self.conv.bias.copy_(bias)
+        self.conv.weight.data = self.conv.weight.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pads: list[int] = []
-        for side, kernel, stride in zip(reversed(x.shape[2:]), self.kernel_size, self.stride, strict=True):
-            missing = max(0, (-(-side // stride) - 1) * stride + kernel - side)
-            pads += [missing // 2, missing - missing // 2]
-        return super().forward(nn.functional.pad(x, pads) if any(pads) else x)
+        """Maps `[images, before, side, side]` to `[images, after, side / stride, side / stride]`."""
+        out: torch.Tensor = self.conv(x)
+        return nn.functional.relu6(out, inplace=True) if self.bends else out
+
+
+class _PackedConv(nn.Module):
+    """A convolution packed for a CPU, for good: oneDNN bends what it has in its cache, and reorders no weights."""
+
+    def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        assert isinstance(layer, _Conv)
+        conv = layer.conv
+        self.dtype = dtype
+        self.bias = None if conv.bias is None else conv.bias.data.to(dtype)
+        self.where = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        self.packed = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.data.to(dtype), *self.where)
+        self.bends = ("hardtanh", [0.0, 6.0]) if layer.bends else ("none", [])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """As the layer's, in the type of the products."""
+        found: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x.to(self.dtype), self.packed, self.bias, *self.where, *self.bends, ""
+        )
+        return found
 
 
 class _Block(nn.Module):
@@ -67,13 +112,12 @@ class _Block(nn.Module):
         super().__init__()
         wide = before * stage.expand
         self.adds = stride == 1 and before == stage.channels
-        self.expand = _SameConv(before, wide, 1) if stage.expand > 1 else None
-        self.depthwise = _SameConv(wide, wide, stage.kernel, stride, groups=wide)
-        self.project = _SameConv(wide, stage.channels, 1)
+        self.expand = _Conv(before, wide, 1) if stage.expand > 1 else None
+        self.depthwise = _Conv(wide, wide, stage.kernel, stride, groups=wide)
+        self.project = _Conv(wide, stage.channels, 1, bends=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        wide = x if self.expand is None else nn.functional.relu6(self.expand(x), inplace=True)
-        out: torch.Tensor = self.project(nn.functional.relu6(self.depthwise(wide), inplace=True))
+        out: torch.Tensor = self.project(self.depthwise(x if self.expand is None else self.expand(x)))
         return out + x if self.adds else out
 
 
@@ -82,7 +126,7 @@ class VisionTower(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = _SameConv(3, _STEM, 3, 2)
+        self.stem: _Conv | _PackedConv = _Conv(3, _STEM, 3, _HALVES)
         blocks: list[_Block] = []
         before = _STEM
         for stage in _STAGES:
@@ -90,14 +134,20 @@ class VisionTower(nn.Module):
                 blocks.append(_Block(before, stage, 1 if repeat else stage.stride))
                 before = stage.channels
         self.blocks = nn.Sequential(*blocks)
-        self.head = _SameConv(before, SEEN, 1)
+        self.head: _Conv | _PackedConv = _Conv(before, SEEN, 1)
         self.classifier = nn.Linear(SEEN, CLASSES)
         self.dtype = torch.float32
 
     def multiply_in(self, dtype: torch.dtype) -> None:
-        """Make the products of all but the first layers in a type."""
+        """Make the products of all but the first layers in a type; it cannot be trained any more."""
         self.dtype = dtype
-        hold_products_in(dtype, *list(self.blocks)[_EXACT:], self.head)
+        if not packs(self.classifier.weight.device, dtype):
+            hold_products_in(dtype, *list(self.blocks)[_EXACT:], self.head)
+            return
+        self.stem, self.head = _PackedConv(self.stem, torch.float32), _PackedConv(self.head, dtype)
+        for i, block in enumerate(self.blocks):
+            for name, layer in list(block.named_children()):
+                setattr(block, name, _PackedConv(layer, torch.float32 if i < _EXACT else dtype))
 
     @torch.inference_mode()
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -106,9 +156,15 @@ class VisionTower(nn.Module):
         Returns:
             float32 `[images, FEATURES]`: what the classifier averages over the picture, then each texture group's
             channel means and standard deviations, stage by stage.
+
+        Raises:
+            ValueError: a side that the tower cannot halve as often as it does.
         """
-        x = pixels.to(self.stem.weight.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        x = nn.functional.relu6(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        _, height, width, _ = pixels.shape
+        if height % _MULTIPLE or width % _MULTIPLE:
+            raise ValueError(f"pictures of {width} x {height} pixels, not a multiple of {_MULTIPLE}")
+        x = pixels.to(self.classifier.weight.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
         for block in list(self.blocks)[:_EXACT]:
             x = block(x)
         with products_in(self.dtype, x.device):
@@ -122,7 +178,7 @@ class VisionTower(nn.Module):
             if i in _ENDS:
                 whole = x.float()
                 textures[_ENDS[i]] = torch.cat([whole.mean((2, 3)), whole.std((2, 3))], 1)
-        seen = nn.functional.relu6(self.head(x)).float().mean((2, 3))
+        seen = self.head(x).float().mean((2, 3))
         return torch.cat([seen, *(textures[stage] for group in _TEXTURES for stage in group)], 1)
 
 
@@ -133,18 +189,17 @@ def load_tower(checkpoint: Path) -> VisionTower:
     with torch.no_grad():
         for layer, conv, norm in _pairs(tower):
             scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + _EPS).sqrt()
-            layer.weight.copy_(state[f"{conv}.weight"] * scale[:, None, None, None])
-            assert layer.bias is not None
-            layer.bias.copy_(state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale)
+            bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
+            layer.take(state[f"{conv}.weight"] * scale[:, None, None, None], bias)
         tower.classifier.weight.copy_(state["_fc.weight"])
         tower.classifier.bias.copy_(state["_fc.bias"])
-    for layer, _, _ in _pairs(tower):
-        layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     return tower.eval().requires_grad_(False)
 
 
-def _pairs(tower: VisionTower) -> Iterator[tuple[nn.Conv2d, str, str]]:
+def _pairs(tower: VisionTower) -> Iterator[tuple[_Conv, str, str]]:
     """Each convolution with the checkpoint's names of it and of its batch normalisation."""
+    assert isinstance(tower.stem, _Conv)
+    assert isinstance(tower.head, _Conv)
     yield tower.stem, "_conv_stem", "_bn0"
     for i, block in enumerate(tower.blocks):
         assert isinstance(block, _Block)

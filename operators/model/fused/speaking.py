@@ -56,11 +56,6 @@ class Packed(nn.Module):
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
         self.bias = bias
 
-    @staticmethod
-    def works_on(device: torch.device) -> bool:
-        """Whether this torch has the packed product for a device."""
-        return device.type == "cpu" and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Float32 `[..., inputs]` to `[..., outputs]`."""
         found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")

@@ -15,6 +15,7 @@ from transformers import DynamicCache, EncoderDecoderCache, WhisperFeatureExtrac
 from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
 from operators.model.batching import micro_batches
+from operators.model.device import packs
 from operators.model.fused.speaking import NAME, Packed, pack_layers
 from operators.model.fused.whisper import TINY, decoder_state, encoder_state, read_ctranslate2
 
@@ -75,7 +76,7 @@ class AudioTower(nn.Module):
     def pack(self) -> None:
         """Pack the decoder for the CPU that it is on and stays on; elsewhere nothing changes."""
         words = self.decoder.embed_tokens.weight
-        if Packed.works_on(words.device):
+        if packs(words.device, words.dtype):
             pack_layers(self.decoder)
             self._scores = Packed(words.data)
             # Their file has float16: what is looked up stays as it is.
