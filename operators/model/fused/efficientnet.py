@@ -51,6 +51,8 @@ _MULTIPLE: int = _HALVES ** (1 + sum(stage.stride == _HALVES for stage in _STAGE
 """Of pixels: what is halved so often."""
 _EXACT = 3
 """The first blocks calculate in float32: what is rounded there changes all behind it."""
+_AT_ONCE = 2
+"""Pictures that these see at once on a CPU: their maps are the widest, and more do not fit its cache."""
 
 
 class _Conv(nn.Module):
@@ -163,12 +165,18 @@ class VisionTower(nn.Module):
         _, height, width, _ = pixels.shape
         if height % _MULTIPLE or width % _MULTIPLE:
             raise ValueError(f"pictures of {width} x {height} pixels, not a multiple of {_MULTIPLE}")
-        x = pixels.to(self.classifier.weight.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = pixels.to(self.classifier.weight.device)
+        at_once = _AT_ONCE if pixels.device.type == "cpu" else len(pixels)
+        x = torch.cat([self._exact(part) for part in pixels.split(at_once)])
+        with products_in(self.dtype, x.device):
+            return self._features(x)
+
+    def _exact(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         for block in list(self.blocks)[:_EXACT]:
             x = block(x)
-        with products_in(self.dtype, x.device):
-            return self._features(x)
+        return x
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
         """Of what the exact blocks give."""
