@@ -167,16 +167,16 @@ class VisionTower(nn.Module):
             raise ValueError(f"pictures of {width} x {height} pixels, not a multiple of {_MULTIPLE}")
         pixels = pixels.to(self.classifier.weight.device)
         at_once = _AT_ONCE if pixels.device.type == "cpu" else len(pixels)
-        x = torch.cat([self._exact(part) for part in pixels.split(at_once)])
+        x = torch.cat([self._exact(part) for part in torch.split(pixels, at_once)])
         with products_in(self.dtype, x.device):
             return self._features(x)
 
     def _exact(self, pixels: torch.Tensor) -> torch.Tensor:
         x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        seen: torch.Tensor = self.stem(x.contiguous(memory_format=torch.channels_last))
         for block in list(self.blocks)[:_EXACT]:
-            x = block(x)
-        return x
+            seen = block(seen)
+        return seen
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
         """Of what the exact blocks give."""
