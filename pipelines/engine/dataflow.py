@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +48,8 @@ def desk() -> Iterator[Any]:
     try:
         yield actor
     finally:
-        for worker in ray.get(actor.workers.remote()):
-            ray.kill(worker)
+        for (handle,) in ray.get(actor.handles.remote()):
+            _end(handle)
         ray.kill(actor)
 
 
@@ -75,24 +75,32 @@ def _close(desk: Any, patience: float) -> None:
 
     until = time.monotonic() + patience
     while inside := ray.get(desk.close.remote()):
-        for key, actor in inside.items():
-            if not _alive(actor):
+        for key, (handle,) in inside.items():
+            if not _alive(handle):
                 ray.get(desk.leave.remote(key))
             elif time.monotonic() > until:
-                ray.kill(actor)
+                _end(handle)
         time.sleep(_GATE_SECONDS)
 
 
-def _alive(actor: Any) -> bool:
+def _alive(handle: Any) -> bool:
     import ray
 
     try:
-        ray.get(actor.__ray_ready__.remote(), timeout=_GATE_SECONDS)
+        ray.get(ray.get(handle).__ray_ready__.remote(), timeout=_GATE_SECONDS)
     except ray.exceptions.GetTimeoutError:
         return True
-    except ray.exceptions.RayActorError:
+    except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError):
         return False
     return True
+
+
+def _end(handle: Any) -> None:
+    """End the actor that a handle's reference came from; one that is dead already has taken it along."""
+    import ray
+
+    with suppress(ray.exceptions.RayActorError, ray.exceptions.ObjectLostError):
+        ray.kill(ray.get(handle))
 
 
 @dataclass(frozen=True, slots=True)

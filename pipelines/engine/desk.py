@@ -12,14 +12,15 @@ from typing import Any
 class Desk:
     """A Ray actor that counts for a display, and a gate that whoever stages passes.
 
-    By the gate a run that is left early knows when nothing more is written.
+    By the gate a run that is left early knows when nothing more is written. Actors' handles come as references in
+    lists, for the driver alone: to read one here would import all that its actor does.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.open = True
-        self.inside: dict[str, Any] = {}
-        self.began: dict[str, Any] = {}
+        self.inside: dict[str, str] = {}
+        self.began: dict[str, list[Any]] = {}
         self.spent: dict[str, dict[str, float]] = {}
 
     def add(self, counts: dict[str, int]) -> None:
@@ -30,7 +31,7 @@ class Desk:
         """What was counted so far."""
         return dict(self.counts)
 
-    def begin(self, actor_id: str, actor: Any) -> None:
+    def begin(self, actor_id: str, handle: list[Any]) -> None:
         """An actor starts; whatever it did in an earlier life has ended.
 
         Raises:
@@ -38,11 +39,11 @@ class Desk:
         """
         if not self.open:
             raise RuntimeError("the run was left")
-        self.began[actor_id] = actor
-        self.inside = {key: actor for key, actor in self.inside.items() if not key.startswith(actor_id)}
+        self.began[actor_id] = handle
+        self.inside = {key: whose for key, whose in self.inside.items() if whose != actor_id}
 
-    def workers(self) -> list[Any]:
-        """The actors that have begun."""
+    def handles(self) -> list[list[Any]]:
+        """Of the actors that have begun."""
         return list(self.began.values())
 
     def spend(self, actor_id: str, seconds: dict[str, float]) -> None:
@@ -53,17 +54,17 @@ class Desk:
         """What each actor last said of its time."""
         return list(self.spent.values())
 
-    def enter(self, key: str, actor: Any) -> bool:
-        """Whether an actor may write; it says `leave` with the same key when it has."""
+    def enter(self, key: str, actor_id: str) -> bool:
+        """Whether an actor that has begun may write; it says `leave` with the same key when it has."""
         if self.open:
-            self.inside[key] = actor
+            self.inside[key] = actor_id
         return self.open
 
     def leave(self, key: str) -> None:
         """What was entered with the key is written."""
         self.inside.pop(key, None)
 
-    def close(self) -> dict[str, Any]:
-        """Let nobody in any more; who is still inside, by key."""
+    def close(self) -> dict[str, list[Any]]:
+        """Let nobody in any more; the handle of who is still inside, by key."""
         self.open = False
-        return self.inside
+        return {key: self.began[actor_id] for key, actor_id in self.inside.items()}

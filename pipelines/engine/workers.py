@@ -92,7 +92,7 @@ class Embed:
         check_house()
         context = ray.get_runtime_context()
         self.me = context.get_actor_id()
-        ray.get(teller.desk.begin.remote(self.me, context.current_actor))
+        ray.get(teller.desk.begin.remote(self.me, [ray.put(context.current_actor)]))
         engine = spec.load(threads=resources.threads, exact=config.exact)
         if config.compile_model and isinstance(engine, Compiles):
             engine.compile()
@@ -132,8 +132,8 @@ class Embed:
     def _staged(self, rows: pa.Table) -> pa.Table:
         import ray
 
-        key = f"{self.me} {uuid.uuid4().hex}"
-        if not ray.get(self.teller.desk.enter.remote(key, ray.get_runtime_context().current_actor)):
+        key = uuid.uuid4().hex
+        if not ray.get(self.teller.desk.enter.remote(key, self.me)):
             raise RuntimeError("the run was left")
         try:
             return self.stage(rows)

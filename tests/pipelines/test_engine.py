@@ -118,7 +118,10 @@ class Stuck:
     """Goes in and never says that it is out."""
 
     def enter(self, desk: Any) -> None:
-        assert ray.get(desk.enter.remote("a key", ray.get_runtime_context().current_actor))
+        context = ray.get_runtime_context()
+        me = context.get_actor_id()
+        ray.get(desk.begin.remote(me, [ray.put(context.current_actor)]))
+        assert ray.get(desk.enter.remote("a key", me))
 
 
 @pytest.mark.usefixtures("local_ray")
