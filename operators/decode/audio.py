@@ -14,9 +14,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from operators.decode import sndfile
+from operators.decode.checks import check_input, check_uncut
 from operators.decode.media import (
-    check_input,
-    check_uncut,
     declared_us,
     decodable,
     opened,

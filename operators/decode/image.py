@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from operators.decode.media import check_input
+from operators.decode.checks import check_input
 from operators.decode.resize import resized
 from operators.decode.sniff import is_drawing, is_heif
 from operators.decode.svg import Drawing

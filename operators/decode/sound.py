@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from operators.decode.media import check_complete, check_hours
+from operators.decode.checks import check_complete, check_hours
 from operators.decode.resample import Samples
 from operators.parts import Locator, Part, PartKind, Segment
 from schemas.card import Modality, ModelCard

@@ -20,12 +20,9 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from operators.decode.audio import decode_audio, sound
+from operators.decode.checks import check_complete, check_hours, check_input, check_uncut
 from operators.decode.image import target_size
 from operators.decode.media import (
-    check_complete,
-    check_hours,
-    check_input,
-    check_uncut,
     declared_us,
     decodable,
     opened,

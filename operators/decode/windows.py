@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from operators.decode.media import check_hours
+from operators.decode.checks import check_hours
 from operators.decode.scenes import change, colours
 from operators.parts import Locator, Part, PartKind, Segment
 from schemas.card import ImageInput, Modality, ModelCard
