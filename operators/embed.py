@@ -20,7 +20,7 @@ from schemas.space import Space
 from schemas.tables import QUARANTINED, SEGMENT_KIND
 
 _MIN_NORM = 1e-12
-_BATCHES_A_PASS, _LEAST_ROWS = 4, 8
+_BATCHES_A_PASS, _LEAST_ROWS = 4, 16
 """So many batches let passes that run side by side end together; smaller ones cost each row more."""
 
 Reason = tuple[ErrorCode, str]

@@ -10,7 +10,7 @@ import pyarrow as pa
 from schemas.config import RunConfig
 from schemas.tables import STAGED_COLUMN
 
-_FEW = 8
+_FEW = 16
 """A task of fewer small assets makes blocks that a model has too little of."""
 
 
@@ -31,7 +31,7 @@ def shards(work: pa.Table, config: RunConfig, least: int = 16) -> Iterator[pa.Ta
     for index, size in enumerate(sizes):
         count = index - start
         spent = count >= share and (count >= _FEW or held >= enough)
-        if count == config.shard_assets or spent or (held and held + size > config.shard_bytes):
+        if count == config.shard_assets or spent or (count and held + size > config.shard_bytes):
             yield spread.slice(start, index - start)
             start, held = index, 0
         held += size
