@@ -47,6 +47,11 @@ class ImageInput(Frozen):
     side: int = Field(gt=0)
     multiple: int = Field(default=1, gt=0)
 
+    @property
+    def exact(self) -> bool:
+        """Whether pixels are those of the model's own processor to the bit: vectors are compared to four digits."""
+        return self.fit == "contain"
+
 
 class Limits(Frozen):
     """The longest input that fits one vector; segmentation cuts to these."""

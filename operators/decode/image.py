@@ -118,7 +118,7 @@ def fit_pixels(image: Image.Image, want: ImageInput) -> Pixels:
     image.load()
     turn = _UPRIGHT.get(_orientation(image))
     size = target_size(*image.size, want)
-    rgb = _rgb(resized(_resizable(image), size))
+    rgb = _rgb(resized(_resizable(image), size, want.exact))
     return np.asarray(rgb.transpose(turn) if turn is not None else rgb)
 
 

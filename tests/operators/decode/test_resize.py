@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from operators.decode import resize
+from operators.decode.image import fit_pixels
 from operators.decode.resize import resized
+from schemas.card import ImageInput
 
 SIDES = st.integers(1, 300)
 SIZES = st.tuples(SIDES, SIDES)
@@ -42,6 +44,14 @@ def test_vector_instructions_give_pillow_s_levels(
     assert (ours.mode, ours.size) == (mode, wanted)
     square = max(((seen(ours) - seen(theirs)) ** 2).mean(), 1e-9)
     assert 10 * np.log10(255**2 / square) > LEAST_DB
+
+
+def test_a_model_that_is_compared_with_its_reference_gets_pillow_s_own_levels() -> None:
+    image = picture("RGB", (640, 480), 0)
+    expected = np.asarray(image.resize((192, 144), Image.Resampling.BICUBIC))
+    want = ImageInput(fit="contain", side=180, multiple=16)
+    assert np.array_equal(fit_pixels(image, want), expected)
+    assert not np.array_equal(np.asarray(resized(image, (192, 144))), expected), "else nothing was saved"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "I;16", "F", "LA"])
