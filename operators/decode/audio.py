@@ -50,8 +50,6 @@ def decode_audio(file: BinaryIO, recipe: Recipe, card: ModelCard) -> Iterator[Se
     check_input(file, card, Modality.AUDIO)
     if (wav := read_wav(file)) is not None:
         yield from windows(wav.samples(file, card.sample_rate), wav.length_us, recipe, card)
-    elif (flac := sndfile.read_flac(file)) is not None:
-        yield from windows(sndfile.samples(file, card.sample_rate), flac.length_us, recipe, card)
     else:
         yield from _decoded(file, recipe, card)
 

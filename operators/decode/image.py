@@ -169,8 +169,7 @@ def _drawn(file: BinaryIO, recipe: ImageRecipe, card: ModelCard, kind: PartKind)
     want = _want(card, kind)
     drawing = Drawing.read(file, recipe.max_pixels)
     width, height = (max(1, round(side * 10_000 / max(drawing.size))) for side in drawing.size)
-    image = drawing.render(*target_size(width, height, want))
-    return Part(kind, data=fit_pixels(image, want), at_ms=0 if kind is PartKind.FRAME else None)
+    return _part(drawing.render(*target_size(width, height, want)), recipe, want, kind)
 
 
 def _open(file: BinaryIO, recipe: ImageRecipe) -> ImageFile.ImageFile:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 import soundfile
@@ -19,43 +18,10 @@ _CODECS = frozenset({"pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "flac"})
 """Others' damage libsndfile passes over in silence, or it knows no way to mix them."""
 
 
-_CHANNELS = 2
-_STREAMINFO_BYTES = 26
-_STREAMINFO = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Flac:
-    """What the first block of a FLAC file says of its sound."""
-
-    rate: int
-    channels: int
-    frames: int
-
-    @property
-    def length_us(self) -> int | None:
-        """Microseconds of sound; None where whoever wrote it did not know them."""
-        return self.frames * 1_000_000 // self.rate if self.frames else None
-
-
-def read_flac(file: BinaryIO) -> Flac | None:
-    """A FLAC whose sound libsndfile reads as libav would; None of any other file.
-
-    Source: RFC 9639, section 8.2.
-    """
-    head = file.read(_STREAMINFO_BYTES)
-    file.seek(0)
-    if len(head) < _STREAMINFO_BYTES or head[:4] != b"fLaC" or head[4] & 0x7F != _STREAMINFO:
-        return None
-    packed = int.from_bytes(head[18:])
-    found = Flac(rate=packed >> 44, channels=(packed >> 41 & 7) + 1, frames=packed & (1 << 36) - 1)
-    return found if found.rate and found.channels <= _CHANNELS else None
-
-
 def readable(container: InputContainer, stream: AudioStream) -> bool:
     """Whether libsndfile reads the stream as libav would, in less time."""
     codec = stream.codec_context
-    return container.format.name in _CONTAINERS and codec.name in _CODECS and codec.channels <= _CHANNELS
+    return container.format.name in _CONTAINERS and codec.name in _CODECS and codec.channels <= 2
 
 
 def samples(file: BinaryIO, rate: int) -> Iterator[Samples]:
