@@ -17,14 +17,14 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from operators.decode.image import fit_pixels
-from operators.model.composed.ingredients import IMAGE, SPEECH, SPEECH_TOKENIZER, TEXT
+from operators.model.composed.ingredients import IMAGE, SPEECH_TOKENIZER, TEXT
 from operators.model.composed.vision import SIDE, read_onnx
 from operators.model.contract import Engine, ModelSpec
-from operators.model.fused.whisper import TINY, decoder_state, encoder_state, read_ctranslate2
 from operators.parts import Part, PartKind
 from pipelines.evaluation.items import SAMPLE_RATE as RATE
 from pipelines.evaluation.report import Speed
 from pipelines.evaluation.speech import utterances
+from pipelines.evaluation.stock import stock_whisper
 from pipelines.evaluation.texts import manual, wordnet
 from pipelines.training.data.pictures import stamps
 from pipelines.training.data.raster import open_picture
@@ -145,7 +145,7 @@ class _Stock:
         self._text: Any = SentenceTransformer(str(TEXT.verified().parent), device="cpu")
         modules = [Transformer(str(folder)), Pooling(384)]
         self._image: Any = SentenceTransformer(modules=modules, device="cpu")
-        self._whisper: Any = _whisper()
+        self._whisper: Any = stock_whisper()
         self._tokenizer: Tokenizer = Tokenizer.from_file(str(SPEECH_TOKENIZER.verified()))
         self._extract: Any = WhisperFeatureExtractor(feature_size=80)  # type: ignore[no-untyped-call]
 
@@ -167,19 +167,3 @@ class _Stock:
         self.texts(load.texts)
         self.pictures(load.pictures)
         self.sounds(load.sounds)
-
-
-def _whisper() -> Any:
-    """transformers' own Whisper with the ingredient's weights."""
-    from transformers import GenerationConfig, WhisperForConditionalGeneration
-
-    found = read_ctranslate2(SPEECH.verified())
-    model: Any = WhisperForConditionalGeneration(TINY)
-    model.model.encoder.load_state_dict(encoder_state(found))
-    model.model.decoder.load_state_dict(decoder_state(found))
-    kinds: Any = GenerationConfig
-    model.generation_config = kinds(
-        decoder_start_token_id=50_257, eos_token_id=50_256, pad_token_id=50_256, no_timestamps_token_id=50_362,
-        is_multilingual=False, max_length=224,
-    )  # fmt: skip
-    return model.eval()

@@ -12,7 +12,7 @@ import torch
 
 from operators.model.batching import micro_batches
 from operators.model.contract import Inputs
-from operators.model.device import hold_products_in, products_in, token_budget
+from operators.model.device import products_in, token_budget
 from operators.model.fused.network import FusedNetwork, Piece
 from operators.parts import Part, PartKind
 
@@ -26,10 +26,9 @@ See = Callable[[torch.Tensor], torch.Tensor]
 _PICTURES = {"cpu": 8}
 """A core's cache holds what so few become in the tower: 32 take 1.4 times as long."""
 _PICTURES_GPU = 256
-_GROUP = 4
-"""Tower batches of media whose inputs are read together: more hold more features in memory."""
+_PICTURES_A_GROUP, _SECONDS_A_GROUP = 1_024, 960
+"""Media whose inputs are read together: more hold more features in memory."""
 _SECOND = 16_000
-_SECONDS = 240
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ class FusedEngine:
         cls, network: FusedNetwork, vision: VisionTower, hearing: AudioTower, dtype: torch.dtype
     ) -> FusedEngine:
         """The engine of parts on one device, whose weights are held in the type of their products from now on."""
-        hold_products_in(dtype, network.trunk)
+        network.trunk.multiply_in(dtype)
         vision.multiply_in(dtype)
         hearing.pack()
         device = network.projection.weight.device
@@ -81,23 +80,17 @@ class FusedEngine:
         return vectors
 
     def _groups(self, inputs: Inputs) -> Iterator[list[tuple[Part, ...]]]:
-        """Inputs in order, cut where their media would fill the towers' batches several times."""
+        """Inputs in order, cut where the features of their media would be too many."""
         group: list[tuple[Part, ...]] = []
         load = 0.0
         for parts in inputs:
             group.append(parts)
-            load += sum(self._load(part) for part in parts)
-            if load >= _GROUP:
+            load += sum(map(_load, parts))
+            if load >= 1:
                 yield group
                 group, load = [], 0.0
         if group:
             yield group
-
-    def _load(self, part: Part) -> float:
-        """The share of a tower's batch that a part takes."""
-        if part.kind is PartKind.AUDIO:
-            return len(part.array) / (_SECONDS * _SECOND)
-        return 0.0 if part.kind is PartKind.TOKENS else 1 / self._pictures
 
     @property
     def _pictures(self) -> int:
@@ -127,3 +120,10 @@ class FusedEngine:
     def hear(self, sounds: Sequence[npt.NDArray[np.int16]]) -> list[torch.Tensor]:
         """Features of each sound: a row for each token heard in it."""
         return self.hearing.encode(sounds) if sounds else []
+
+
+def _load(part: Part) -> float:
+    """The share of a group that a part takes."""
+    if part.kind is PartKind.AUDIO:
+        return len(part.array) / (_SECONDS_A_GROUP * _SECOND)
+    return 0.0 if part.kind is PartKind.TOKENS else 1 / _PICTURES_A_GROUP

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from transformers import BertConfig, BertModel
 
 from operators.model.fused.asking import TextRole, told_apart
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.hearing import AudioTokens
 from operators.model.fused.shipped import ingredient_state, load_whole, pack
+from operators.model.fused.trunk import Trunk
 from operators.model.fused.vision import VisionTokens
 from operators.parts import PartKind
 from schemas.errors import ModelError
@@ -67,15 +66,7 @@ class FusedNetwork(nn.Module):
     def __init__(self, config: FusedConfig) -> None:
         super().__init__()
         self.config = config
-        bert = BertConfig(
-            vocab_size=config.vocabulary,
-            hidden_size=config.hidden,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            intermediate_size=config.intermediate,
-            max_position_embeddings=config.positions,
-        )
-        self.trunk: Any = BertModel(bert, add_pooling_layer=False)
+        self.trunk = Trunk(config)
         self.vision = VisionTokens(config)
         self.audio = AudioTokens(config)
         self.markers = nn.Embedding(len(Marker), config.hidden)
@@ -107,7 +98,8 @@ class FusedNetwork(nn.Module):
         lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
         padded = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
         mask = torch.arange(longest, device=lengths.device)[None, :] < lengths[:, None]
-        hidden = self.trunk(inputs_embeds=padded, attention_mask=mask.long()).last_hidden_state
+        whole = all(len(row) == longest for row in rows)
+        hidden = self.trunk(padded, None if whole else mask[:, None, None])
         mean = (hidden * mask[..., None]).sum(1) / lengths[:, None]
         vectors: torch.Tensor = self.projection(mean)
         return vectors

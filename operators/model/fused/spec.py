@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import ValidationError
 
 from operators.model.composed import ingredients
-from operators.model.device import pick_device, product_dtype, quiet_transformers
+from operators.model.device import pick_device, product_dtype
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.prepare import FusedPreparer
 from operators.model.source import ModelSource, first_line
@@ -80,7 +80,6 @@ class FusedSpec:
         from operators.model.fused.network import load_network
         from operators.model.fused.towers import AudioTower
 
-        quiet_transformers()
         try:
             return FusedEngine.of(
                 load_network(_folder(self.source)).to(chosen),

@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from transformers import DynamicCache, EncoderDecoderCache, WhisperFeatureExtractor
-from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
 from operators.model.batching import micro_batches
 from operators.model.device import packs
-from operators.model.fused.speaking import NAME, Packed, pack_layers
-from operators.model.fused.whisper import TINY, decoder_state, encoder_state, read_ctranslate2
+from operators.model.fused.listening import MELS, Encoder
+from operators.model.fused.packed import pack_layers
+from operators.model.fused.path import CANDIDATES, likeliest
+from operators.model.fused.speaking import Decoder
+from operators.model.fused.whisper import decoder_state, encoder_state, read_ctranslate2
 
 RATE = 16_000
 WINDOW_S = 30
 """Seconds that Whisper hears at once: a longer sound is heard in windows, one after the other."""
-WIDTH = 384
-CANDIDATES = 8
-"""Tokens kept of each step's belief."""
-FEATURES = WIDTH + 2 * CANDIDATES
 POOLED = 2
 """Rows that stand for a sound without words."""
 _FFT, _HOP = 400, 160
 _SILENCE_S = 1
-_SECONDS_AT_ONCE = 120
+_SECONDS_AT_ONCE = 240
 _SILENCE_RMS = 33.0
 """Of int16 samples: -60 dB below full scale."""
-_END, _START, _NO_SPEECH, _NO_TIMES = 50_256, 50_257, 50_361, 50_362
-_DOUBT, _LOW_LOGPROB = 0.6, -1.0
-"""Whisper's own thresholds: probability that nobody speaks, and that of an unsure transcript."""
-_TOKENS_PER_S, _LEAST_TOKENS = 8, 16
-"""Nobody speaks faster: more would be made up."""
-_LOOP = 4
-"""So many tokens said once more are the loop that Whisper falls into when a sound is over."""
-
 Sound = npt.NDArray[np.int16]
 
 
@@ -58,29 +45,19 @@ class AudioTower(nn.Module):
     def __init__(self, weights: Path) -> None:
         super().__init__()
         found = read_ctranslate2(weights)
-        self.encoder: Any = WhisperEncoder(TINY)
+        self.encoder, self.decoder = Encoder(), Decoder()
         self.encoder.load_state_dict(encoder_state(found))
-        self.decoder: Any = WhisperDecoder(deepcopy(TINY))
         self.decoder.load_state_dict(decoder_state(found))
-        self.decoder.set_attn_implementation(NAME)
-        self._scores: Packed | None = None
-        # Column by column in memory: every step multiplies by the transpose, which is then read in order.
-        words = self.decoder.embed_tokens.weight
-        words.data = words.data.T.contiguous().T
-        extractor: Any = WhisperFeatureExtractor(feature_size=80)  # type: ignore[no-untyped-call]
-        mel = torch.from_numpy(np.asarray(extractor.mel_filters.T, np.float32)).contiguous()
+        mel = torch.from_numpy(mel_filters())
         self.register_buffer("mel", mel, persistent=False)
         self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
         self.requires_grad_(False).eval()
 
     def pack(self) -> None:
-        """Pack the decoder for the CPU that it is on and stays on; elsewhere nothing changes."""
-        words = self.decoder.embed_tokens.weight
-        if packs(words.device, words.dtype):
-            pack_layers(self.decoder)
-            self._scores = Packed(words.data)
-            # Their file has float16: what is looked up stays as it is.
-            words.data = words.data.half().contiguous()
+        """Pack it for the CPU that it is on and stays on; elsewhere nothing changes."""
+        if packs(self.mel.device, torch.float32):
+            pack_layers(self.encoder, torch.float32)
+            self.decoder.pack()
 
     def encode(self, sounds: Sequence[Sound]) -> list[torch.Tensor]:
         """Features of sounds (int16, mono, 16 kHz, any length), on the tower's device.
@@ -109,7 +86,7 @@ class AudioTower(nn.Module):
             alike = [i for i, own in enumerate(seconds) if own == length]
             for i, found in zip(alike, self.states([sounds[i] for i in alike], length), strict=True):
                 states[i] = found
-        spoken = self._speak(states, seconds)
+        spoken = likeliest(self.decoder, states, seconds)
         rows = []
         for sound, state, words in zip(sounds, states, spoken, strict=True):
             steps = max(1, -(-len(sound) // (2 * _HOP)))
@@ -120,14 +97,9 @@ class AudioTower(nn.Module):
         return rows
 
     def states(self, sounds: Sequence[Sound], seconds: int) -> torch.Tensor:
-        """The encoder's states of sounds with silence up to so many seconds: `[sounds, 50 * seconds, 384]`."""
-        hidden = nn.functional.gelu(self.encoder.conv1(self._log_mel(sounds, seconds)))
-        hidden = nn.functional.gelu(self.encoder.conv2(hidden)).transpose(1, 2)
-        hidden = hidden + self.encoder.embed_positions.weight[: hidden.shape[1]]
-        for layer in self.encoder.layers:
-            hidden = layer(hidden, None)
-        normed: torch.Tensor = self.encoder.layer_norm(hidden)
-        return normed
+        """The encoder's states of sounds with silence up to so many seconds: `[sounds, 50 * seconds, WIDTH]`."""
+        found: torch.Tensor = self.encoder(self._log_mel(sounds, seconds))
+        return found
 
     def _log_mel(self, sounds: Sequence[Sound], seconds: int) -> torch.Tensor:
         """Whisper's log-mel `[sounds, 80, 100 * seconds]`."""
@@ -140,67 +112,22 @@ class AudioTower(nn.Module):
         log = (self.mel @ power).clamp(min=1e-10).log10()
         return (torch.maximum(log, log.amax((1, 2), keepdim=True) - 8) + 4) / 4
 
-    def _speak(self, each: Sequence[torch.Tensor], seconds: Sequence[int]) -> list[torch.Tensor]:
-        """Rows `[words, FEATURES]` of the decoder's likeliest path; none where nobody speaks."""
-        states = nn.utils.rnn.pad_sequence(list(each), batch_first=True)
-        count, device = len(states), states.device
-        lengths = [len(own) for own in each]
-        heard: torch.Tensor | None = None
-        if min(lengths) < max(lengths):
-            ends = torch.tensor(lengths, device=device)
-            heard = (torch.arange(max(lengths), device=device) < ends[:, None])[:, None, None]
-        most = torch.tensor([_LEAST_TOKENS + _TOKENS_PER_S * own for own in seconds], device=device)
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        tokens = torch.tensor([[_START, _NO_TIMES]], device=device).expand(count, 2)
-        going = torch.ones(count, dtype=torch.bool, device=device)
-        doubt = total = torch.zeros(count, device=device)
-        path: list[torch.Tensor] = []
-        rows: list[torch.Tensor] = []
-        alive: list[torch.Tensor] = []
-        for step in range(int(most.max())):
-            out = self.decoder(
-                input_ids=tokens,
-                encoder_hidden_states=states,
-                past_key_values=cache,
-                use_cache=True,
-                heard=heard,
-            ).last_hidden_state
-            if step == 0:
-                doubt = self._belief(out[:, 0])[:, _NO_SPEECH]
-            belief = self._belief(out[:, -1])[:, : _END + 1]
-            likely, numbers = belief.topk(CANDIDATES, dim=1)
-            path.append(numbers[:, 0])
-            looping = _looping(path)
-            for before in alive[1 - _LOOP :] if bool(looping.any()) else ():
-                before &= ~looping
-            going = going & (path[-1] != _END) & ~looping & (step < most)
-            if not bool(going.any()):
-                break
-            alive.append(going)
-            total = total + likely[:, 0].log() * going
-            rows.append(torch.cat([out[:, -1].float(), numbers.float(), likely], 1))
-            tokens = path[-1][:, None]
-        if not rows:
-            return [states.new_zeros(0, FEATURES)] * count
-        kept = torch.stack(alive, 1)
-        unsure = (doubt > _DOUBT) & (total / kept.sum(1).clamp(min=1) < _LOW_LOGPROB)
-        kept = kept & ~unsure[:, None]
-        return [row[mask] for row, mask in zip(torch.stack(rows, 1), kept, strict=True)]
 
-    def _belief(self, states: torch.Tensor) -> torch.Tensor:
-        """Probabilities of Whisper's tokens: `[sounds, tokens]`."""
-        packed = self._scores
-        logits: torch.Tensor = packed(states) if packed else states @ self.decoder.embed_tokens.weight.T
-        return logits.float().softmax(1)
+def mel_filters() -> npt.NDArray[np.float32]:
+    """Slaney's triangular filters, equally far apart on his mel scale and of equal area: `[MELS, _FFT / 2 + 1]`.
 
-
-def _looping(path: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Which sounds' last tokens were said before in this order: bool `[sounds]`."""
-    said = torch.stack(list(path), 1)
-    if said.shape[1] <= _LOOP:
-        return torch.zeros_like(path[0], dtype=torch.bool)
-    runs = said.unfold(1, _LOOP, 1)
-    return (runs[:, :-1] == runs[:, -1:]).all(2).any(1)
+    Source: Slaney, Auditory Toolbox (1998): linear to 1 kHz at 3 mels each 200 Hz, above it 27 mels each factor 6.4.
+    """
+    log_from, log_step = 15.0, np.log(6.4) / 27
+    top = log_from + np.log(RATE / 2 / 1_000) / log_step
+    mels = np.linspace(0, top, MELS + 2)
+    edges = np.where(mels < log_from, mels * 200 / 3, 1_000 * np.exp((mels - log_from) * log_step))
+    tones = np.linspace(0, RATE / 2, _FFT // 2 + 1)
+    rising = (tones - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - tones) / (edges[2:] - edges[1:-1])[:, None]
+    area = 2 / (edges[2:] - edges[:-2])
+    filters = np.maximum(0, np.minimum(rising, falling)) * area[:, None]
+    return np.asarray(filters, np.float32)
 
 
 def _pool(states: torch.Tensor) -> torch.Tensor:

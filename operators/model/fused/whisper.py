@@ -1,4 +1,4 @@
-"""Whisper's weights for transformers' modules, read from a CTranslate2 file."""
+"""Whisper's weights, read from a CTranslate2 file."""
 
 from __future__ import annotations
 
@@ -9,36 +9,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import WhisperConfig
 
+from operators.model.fused.listening import LAYERS
 from schemas.errors import ModelError
 
-TINY = WhisperConfig(
-    vocab_size=51_864,
-    d_model=384,
-    encoder_layers=4,
-    encoder_attention_heads=6,
-    encoder_ffn_dim=1536,
-    decoder_layers=4,
-    decoder_attention_heads=6,
-    decoder_ffn_dim=1536,
-    num_mel_bins=80,
-)
-"""The shape of Whisper tiny.en."""
 _BINARY = 6
 _TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
+_ENDS = {"weight": ("weight", "gamma"), "bias": ("bias", "beta")}
+"""CTranslate2's names of what a module holds: of a norm the second."""
+_LAYER = {
+    "thinking.norm": "ffn/layer_norm",
+    "thinking.widen": "ffn/linear_0",
+    "thinking.narrow": "ffn/linear_1",
+}
 _ENCODER = {
-    "self_attn_layer_norm": "self_attention/layer_norm",
-    "self_attn.out_proj": "self_attention/linear_1",
-    "final_layer_norm": "ffn/layer_norm",
-    "fc1": "ffn/linear_0",
-    "fc2": "ffn/linear_1",
+    **_LAYER,
+    "norm": "self_attention/layer_norm",
+    "split": "self_attention/linear_0",
+    "join": "self_attention/linear_1",
 }
 _DECODER = {
-    **_ENCODER,
-    "encoder_attn_layer_norm": "attention/layer_norm",
-    "encoder_attn.q_proj": "attention/linear_0",
-    "encoder_attn.out_proj": "attention/linear_2",
+    **_LAYER,
+    **{f"back.{name}": _ENCODER[name] for name in ("norm", "split", "join")},
+    "around.norm": "attention/layer_norm",
+    "around.split": "attention/linear_0",
+    "around.join": "attention/linear_2",
+    "remember": "attention/linear_1",
 }
 Variables = dict[str, npt.NDArray[Any]]
 State = dict[str, torch.Tensor]
@@ -83,51 +79,30 @@ def read_ctranslate2(path: Path) -> Variables:
 
 
 def encoder_state(found: Variables) -> State:
-    """Float32 weights under the names of transformers' `WhisperEncoder`."""
-    state = _named(found, "encoder", {"conv1": "conv1", "conv2": "conv2", "layer_norm": "layer_norm"})
-    state["embed_positions.weight"] = _tensor(found, "encoder/position_encodings/encodings")
-    return state | _layers(found, "encoder", _ENCODER)
+    """Float32 weights under the names of `Encoder`."""
+    names = {"first": "conv1", "halving": "conv2", "norm": "layer_norm"}
+    return _state(found, "encoder", names, _ENCODER)
 
 
 def decoder_state(found: Variables) -> State:
-    """Float32 weights under the names of transformers' `WhisperDecoder`."""
-    state = _named(found, "decoder", {"layer_norm": "layer_norm"})
-    state["embed_tokens.weight"] = _tensor(found, "decoder/embeddings/weight")
-    state["embed_positions.weight"] = _tensor(found, "decoder/position_encodings/encodings")
-    return state | _layers(found, "decoder", _DECODER)
+    """Float32 weights under the names of `Decoder`."""
+    state = _state(found, "decoder", {"norm": "layer_norm"}, _DECODER)
+    return state | {"words.weight": _tensor(found["decoder/embeddings/weight"])}
 
 
-def _layers(found: Variables, side: str, names: dict[str, str]) -> State:
-    state: State = {}
-    for layer in range(4):
-        source = f"{side}/layer_{layer}"
-        parts = _named(found, source, names) | _split(found, f"{source}/self_attention/linear_0", "self_attn")
-        if side == "decoder":
-            parts |= _split(found, f"{source}/attention/linear_1", "encoder_attn")
-        state |= {f"layers.{layer}.{name}": tensor for name, tensor in parts.items()}
-    return state
+def _state(found: Variables, side: str, names: dict[str, str], of_a_layer: dict[str, str]) -> State:
+    sources = {ours: f"{side}/{theirs}" for ours, theirs in names.items()}
+    for layer in range(LAYERS):
+        sources |= {f"layers.{layer}.{o}": f"{side}/layer_{layer}/{t}" for o, t in of_a_layer.items()}
+    state = {
+        f"{module}.{held}": _tensor(found[f"{source}/{end}"])
+        for module, source in sources.items()
+        for held, ends in _ENDS.items()
+        for end in ends
+        if f"{source}/{end}" in found
+    }
+    return state | {"places.weight": _tensor(found[f"{side}/position_encodings/encodings"])}
 
 
-def _named(found: Variables, source: str, names: dict[str, str]) -> State:
-    state: State = {}
-    for ours, theirs in names.items():
-        norm = "norm" in ours
-        state[f"{ours}.weight"] = _tensor(found, f"{source}/{theirs}/{'gamma' if norm else 'weight'}")
-        state[f"{ours}.bias"] = _tensor(found, f"{source}/{theirs}/{'beta' if norm else 'bias'}")
-    return state
-
-
-def _split(found: Variables, source: str, ours: str) -> State:
-    """Projections that CTranslate2 keeps as one matrix: query, key, value, or key and value; a key has no bias."""
-    weight, bias = _tensor(found, f"{source}/weight"), _tensor(found, f"{source}/bias")
-    letters = "qkv"[-(len(weight) // weight.shape[1]) :]
-    state: State = {}
-    for letter, w, b in zip(letters, weight.chunk(len(letters)), bias.chunk(len(letters)), strict=True):
-        state[f"{ours}.{letter}_proj.weight"] = w
-        if letter != "k":
-            state[f"{ours}.{letter}_proj.bias"] = b
-    return state
-
-
-def _tensor(found: Variables, name: str) -> torch.Tensor:
-    return torch.from_numpy(found[name].astype(np.float32))
+def _tensor(variable: npt.NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(variable.astype(np.float32))

@@ -1,0 +1,93 @@
+"""The trunk is BERT: what transformers' own makes of the same checkpoint, padded, packed, or trained a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertModel
+
+from operators.model.device import packs
+from operators.model.fused.config import FusedConfig
+from operators.model.fused.trunk import Trunk
+
+CPU = torch.device("cpu")
+LENGTHS = (9, 5, 1)
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> tuple[Trunk, BertModel]:
+    """The trunk and transformers' own, of one small checkpoint."""
+    torch.manual_seed(0)
+    shape = BertConfig(
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=16,
+    )
+    bert = BertModel(shape, add_pooling_layer=False).eval()
+    with torch.no_grad():
+        for weight in bert.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    save_file(bert.state_dict(), tmp_path / "bert.safetensors")
+    sizes = {"vocabulary": 50, "hidden": 32, "layers": 2, "heads": 4, "intermediate": 64, "positions": 16}
+    trunk = Trunk(FusedConfig(**sizes))
+    state = load_file(tmp_path / "bert.safetensors")
+    trunk.load_state_dict({k: v for k, v in state.items() if not k.endswith("position_ids")})
+    return trunk, bert
+
+
+def rows() -> tuple[torch.Tensor, torch.Tensor]:
+    """Embedded rows of different lengths, and which tokens are theirs."""
+    torch.manual_seed(1)
+    return torch.randn(len(LENGTHS), max(LENGTHS), 32), torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[
+        :, None
+    ]
+
+
+def expected(bert: BertModel) -> torch.Tensor:
+    x, mask = rows()
+    found: torch.Tensor = bert(inputs_embeds=x, attention_mask=mask.long()).last_hidden_state
+    return found[mask]
+
+
+def test_padded_rows_are_read_as_bert_reads_them(both: tuple[Trunk, BertModel]) -> None:
+    trunk, bert = both
+    x, mask = rows()
+    torch.testing.assert_close(trunk(x, mask[:, None, None])[mask], expected(bert), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_of_one_length_need_no_mask(both: tuple[Trunk, BertModel]) -> None:
+    trunk, _ = both
+    x, mask = rows()
+    torch.testing.assert_close(trunk(x[:1], None), trunk(x, mask[:, None, None])[:1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 5e-2)])
+def test_packed_it_reads_the_same(
+    both: tuple[Trunk, BertModel], dtype: torch.dtype, tolerance: float
+) -> None:
+    if not packs(CPU, dtype):
+        pytest.skip("this CPU packs no products of this type")
+    trunk, bert = both
+    trunk.multiply_in(dtype)
+    assert not [module for module in trunk.modules() if isinstance(module, torch.nn.Linear)]
+    x, mask = rows()
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            trunk(x, mask[:, None, None])[mask], expected(bert), rtol=tolerance, atol=tolerance
+        )
+
+
+def test_it_learns_as_bert_does(both: tuple[Trunk, BertModel]) -> None:
+    trunk, bert = both
+    x, mask = rows()
+    for found in (trunk(x, mask[:, None, None])[mask], expected(bert)):
+        found.square().mean().backward()
+    name = "encoder.layer.0.attention.self.query.weight"
+    own, theirs = (dict(model.named_parameters())[name].grad for model in both)
+    torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-5)
