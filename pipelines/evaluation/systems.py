@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+import operators
 from operators.model.composed.ingredients import CLASSIFIER
 from operators.model.fused.efficientnet import load_tower
 from operators.model.fused.spec import FAMILY as FUSED
@@ -76,8 +77,8 @@ def _part(embed: Embed, task: RetrievalSet, part: int) -> Vectors:
 class Remembered:
     """An embedder that embeds nothing twice: within a run item by item, across runs call by call.
 
-    Vectors are kept in `folder` under a digest of the model, the items and their role; a file that changed is another
-    item. Deleting the folder costs time, nothing else.
+    Vectors are kept in `folder` under a digest of the model, the code that runs it, the items and their role; a file
+    that changed is another item. Deleting the folder costs time, nothing else.
     """
 
     def __init__(self, embed: Embed, folder: Path, model: str) -> None:
@@ -122,7 +123,7 @@ class SeenOnce:
 
 def digest_of(model: str, role: str, items: Sequence[Item]) -> str:
     """A sha256 over what decides the items' vectors; files count by path, size and time of change."""
-    found = hashlib.sha256(f"{model}\n{role}".encode())
+    found = hashlib.sha256(f"{_code()}\n{model}\n{role}".encode())
     for item in items:
         for medium in item:
             found.update(b"\0")
@@ -134,6 +135,16 @@ def digest_of(model: str, role: str, items: Sequence[Item]) -> str:
                 stat = medium.path.stat()
                 found.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
         found.update(b"\1")
+    return found.hexdigest()
+
+
+@cache
+def _code() -> str:
+    """A sha256 over what decodes and embeds: an engine that was changed is measured anew."""
+    folder = Path(operators.__file__).parent
+    found = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        found.update(file.read_bytes())
     return found.hexdigest()
 
 
