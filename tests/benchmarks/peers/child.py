@@ -13,6 +13,7 @@ WAYS = {
     "embedlake": "ours:embedlake",
     "daft": "on_daft:daft_udf",
     "daft, own way": "own_way:daft_own",
+    "daft, stock": "stock:daft_stock",
     "ray data": "on_ray:ray_data",
     "script": "in_script:script",
     "sentence-transformers": "own_way:sentence_transformers",
