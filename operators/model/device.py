@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import sys
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -87,6 +90,14 @@ def weights_dtype(device: torch.device, *, exact: bool = False) -> torch.dtype:
 def token_budget(device: torch.device) -> int:
     """Padded tokens of one forward pass."""
     return _BUDGETS.get(device.type, _BUDGETS["cpu"])
+
+
+def give_back_memory() -> None:
+    """Return to the system what loading has left in the C library's heap, where that can (glibc)."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def quiet_transformers() -> None:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from operators.embed import EmbedSegments
 from operators.model.contract import Compiles, ModelSpec
+from operators.model.device import give_back_memory
 from operators.read import ReadAssets
 from operators.stage import StageRows
 from pipelines.engine.cluster import Resources
@@ -96,6 +97,7 @@ class Embed:
         engine = spec.load(threads=resources.threads, exact=config.exact)
         if config.compile_model and isinstance(engine, Compiles):
             engine.compile()
+        give_back_memory()
         self.operator = EmbedSegments(
             engine=engine,
             space=space,

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from operators.model.device import hold_products_in, packs, products_in
+from operators.model.unfilled import Unfilled
 
 SIDE = 224
 """Pixels of a side."""
@@ -72,13 +73,10 @@ class _Conv(nn.Module):
 
     def take(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         """A kernel of `same` padding `[after, before, kernel, kernel]`, and its bias `[after]`."""
-        assert self.conv.bias is not None
         if self.conv.stride == (_HALVES, _HALVES):
             weight = nn.functional.pad(weight, (1, 0, 1, 0))
-        with torch.no_grad():
-            self.conv.weight.copy_(weight)
-            self.conv.bias.copy_(bias)
-        self.conv.weight.data = self.conv.weight.data.contiguous(memory_format=torch.channels_last)
+        self.conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+        self.conv.bias = nn.Parameter(bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps `[images, before, side, side]` to `[images, after, side / stride, side / stride]`."""
@@ -190,17 +188,22 @@ class VisionTower(nn.Module):
         return torch.cat([seen, *(textures[stage] for group in _TEXTURES for stage in group)], 1)
 
 
+def classifier_state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Of a checkpoint the classifier alone; the file must be verified."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return {name: state[f"_fc.{name}"] for name in ("weight", "bias")}
+
+
 def load_tower(checkpoint: Path) -> VisionTower:
     """The tower with the weights of a checkpoint of EfficientNet-PyTorch's names; the file must be verified."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    tower = VisionTower()
-    with torch.no_grad():
-        for layer, conv, norm in _pairs(tower):
-            scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + _EPS).sqrt()
-            bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
-            layer.take(state[f"{conv}.weight"] * scale[:, None, None, None], bias)
-        tower.classifier.weight.copy_(state["_fc.weight"])
-        tower.classifier.bias.copy_(state["_fc.bias"])
+    with Unfilled():
+        tower = VisionTower()
+    for layer, conv, norm in _pairs(tower):
+        scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + _EPS).sqrt()
+        bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
+        layer.take(state[f"{conv}.weight"] * scale[:, None, None, None], bias)
+    tower.classifier.load_state_dict({name: state[f"_fc.{name}"] for name in ("weight", "bias")}, assign=True)
     return tower.eval().requires_grad_(False)
 
 

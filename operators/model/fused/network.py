@@ -17,6 +17,7 @@ from operators.model.fused.hearing import AudioTokens
 from operators.model.fused.shipped import ingredient_state, load_whole, pack
 from operators.model.fused.trunk import Trunk
 from operators.model.fused.vision import VisionTokens
+from operators.model.unfilled import Unfilled
 from operators.parts import PartKind
 from schemas.errors import ModelError
 
@@ -144,7 +145,10 @@ class FusedNetwork(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(pack(state, ingredient_state()) if packed else state, folder / WEIGHTS_FILE)
+        partial = folder / f"{WEIGHTS_FILE}.partial"
+        save_file(pack(state, ingredient_state()) if packed else state, partial)
+        # A network may still be mapped from the file that was here.
+        partial.replace(folder / WEIGHTS_FILE)
 
 
 def time_code(at_ms: int, like: torch.Tensor) -> torch.Tensor:
@@ -162,8 +166,9 @@ def load_network(folder: Path) -> FusedNetwork:
     """
     try:
         config = FusedConfig.model_validate_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        network = FusedNetwork(config)
-        network.load_state_dict(load_whole(folder / WEIGHTS_FILE))
+        with Unfilled():
+            network = FusedNetwork(config)
+        network.load_state_dict(load_whole(folder / WEIGHTS_FILE), assign=True)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"'{folder}' is not a fused model: {reason}") from error

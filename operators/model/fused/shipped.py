@@ -76,7 +76,7 @@ def ingredient_state() -> dict[str, torch.Tensor]:
     Raises:
         ModelError: an ingredient is missing or another one.
     """
-    from operators.model.fused.efficientnet import load_tower
+    from operators.model.fused.efficientnet import classifier_state
 
     text = load_file(ingredients.TEXT.verified())
     state = {
@@ -84,6 +84,6 @@ def ingredient_state() -> dict[str, torch.Tensor]:
         for name, tensor in text.items()
         if not name.startswith("pooler.") and not name.endswith("position_ids")
     }
-    for name, tensor in load_tower(ingredients.CLASSIFIER.verified()).classifier.state_dict().items():
+    for name, tensor in classifier_state(ingredients.CLASSIFIER.verified()).items():
         state[f"vision.concepts.classifier.{name}"] = tensor
     return state

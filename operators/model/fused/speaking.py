@@ -11,6 +11,7 @@ from torch import nn
 
 from operators.model.fused.listening import HEADS, LAYERS, WIDTH, Thinking
 from operators.model.fused.packed import Linear, PackedLinear, pack_layers
+from operators.model.unfilled import Unfilled
 
 TOKENS, PLACES = 51_864, 448
 _HEAD = WIDTH // HEADS
@@ -110,7 +111,8 @@ class Decoder(nn.Module):
     def pack(self) -> None:
         """Pack it for the CPU that it is on and stays on."""
         pack_layers(self, torch.float32)
-        likeness = Linear(WIDTH, TOKENS, bias=False)
+        with Unfilled():
+            likeness = Linear(WIDTH, TOKENS, bias=False)
         likeness.weight = self.words.weight
         self.scores = PackedLinear(likeness, torch.float32)
         # Their file has float16: what is looked up stays as it is.

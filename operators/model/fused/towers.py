@@ -17,6 +17,7 @@ from operators.model.fused.packed import pack_layers
 from operators.model.fused.path import CANDIDATES, likeliest
 from operators.model.fused.speaking import Decoder
 from operators.model.fused.whisper import decoder_state, encoder_state, read_ctranslate2
+from operators.model.unfilled import Unfilled
 
 RATE = 16_000
 WINDOW_S = 30
@@ -45,9 +46,10 @@ class AudioTower(nn.Module):
     def __init__(self, weights: Path) -> None:
         super().__init__()
         found = read_ctranslate2(weights)
-        self.encoder, self.decoder = Encoder(), Decoder()
-        self.encoder.load_state_dict(encoder_state(found))
-        self.decoder.load_state_dict(decoder_state(found))
+        with Unfilled():
+            self.encoder, self.decoder = Encoder(), Decoder()
+        self.encoder.load_state_dict(encoder_state(found), assign=True)
+        self.decoder.load_state_dict(decoder_state(found), assign=True)
         mel = torch.from_numpy(mel_filters())
         self.register_buffer("mel", mel, persistent=False)
         self.register_buffer("window", torch.hann_window(_FFT), persistent=False)

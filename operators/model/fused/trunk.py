@@ -8,6 +8,7 @@ from torch import nn
 from operators.model.device import hold_products_in, packs
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.packed import Linear, PackedLinear, pack_layers
+from operators.model.unfilled import Unfilled
 
 _EPS = 1e-12
 
@@ -38,7 +39,8 @@ class _Attention(nn.Module):
     def pack(self, dtype: torch.dtype) -> None:
         """Pack the three as one."""
         parts = (self.query, self.key, self.value)
-        whole = Linear(parts[0].in_features, sum(part.out_features for part in parts))
+        with Unfilled():
+            whole = Linear(parts[0].in_features, sum(part.out_features for part in parts))
         whole.weight.data = torch.cat([part.weight.data for part in parts])
         whole.bias.data = torch.cat([part.bias.data for part in parts])
         self.packed = PackedLinear(whole, dtype)
