@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from operators.read import ReadAssets
+from operators.rows import LARGEST_BLOCK
 from operators.stage import StageRows
 from pipelines.engine.cluster import Resources, cores
 from pipelines.engine.desk import Desk
@@ -175,11 +176,12 @@ class Dataflow:
         context.enable_progress_bars = False
         context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
-        context.target_max_block_size = max(self.read.block_bytes, 1 << 20)
+        size = max(self.read.block_bytes, 1 << 20)
+        context.target_max_block_size = LARGEST_BLOCK * size
         # Else the reads fill whatever object store there is, and the peak grows with the corpus up to that.
         blocks = _BLOCKS_AHEAD * max(resources.actors * resources.passes, cores())
         context.execution_options.resource_limits = ray.data.ExecutionResources(
-            object_store_memory=blocks * context.target_max_block_size
+            object_store_memory=blocks * size
         )
         needs = {"num_cpus": resources.passes * _ACTOR_CPUS, **({"num_gpus": 1} if resources.gpu else {})}
         model = (self.read.spec, self.space, self.stage, self.config, resources, teller)
