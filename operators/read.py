@@ -60,7 +60,7 @@ class ReadAssets:
     recipe: Recipe
     forgotten: Tombstones = field(default_factory=Tombstones)
     role: str = Role.DOCUMENT
-    block_bytes: int = 16 << 20
+    block_bytes: int = 32 << 20
     limits: DecodeConfig = DecodeConfig()
     keep: bool = False
     prepared: Prepared | None = None

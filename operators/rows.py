@@ -213,9 +213,6 @@ class AssetRows:
 
 _BLOCK_ROWS = 4096
 """Rows without media, of what moved or failed, are a few kilobytes each."""
-LARGEST_BLOCK = 2
-_FEW_SEGMENTS = 16
-"""A block of fewer media, as of videos, costs the model more each: it may have so many times its bytes."""
 
 
 class Block:
@@ -223,26 +220,24 @@ class Block:
 
     def __init__(self, block_bytes: int, listing: pa.Schema) -> None:
         self.rows: list[dict[str, Any]] = []
-        self.size = self.segments = 0
+        self.size = 0
         self.block_bytes = block_bytes
         index = listing.get_field_index("metadata")
         self.metadata = listing.field(index) if index >= 0 else None
 
     @property
     def full(self) -> bool:
-        """Whether it holds its bytes of media, twice as many where they are few, or as many rows as a table has."""
-        times = LARGEST_BLOCK if self.segments < _FEW_SEGMENTS else 1
-        return self.size >= times * self.block_bytes or len(self.rows) >= _BLOCK_ROWS
+        """Whether it holds its bytes of media, or as many rows as a table has."""
+        return self.size >= self.block_bytes or len(self.rows) >= _BLOCK_ROWS
 
     def add(self, rows: list[Row]) -> None:
         """Hold more rows."""
         self.rows.extend(rows)
         self.size += sum(media_bytes(row.get("parts", ())) for row in rows)
-        self.segments += sum("parts" in row for row in rows)
 
     def take(self) -> pa.Table:
         """The rows as a `PREPARED` table, and none are held any more."""
-        rows, self.rows, self.size, self.segments = self.rows, [], 0, 0
+        rows, self.rows, self.size = self.rows, [], 0
         columns = {
             f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in PREPARED if f.name != "parts"
         }

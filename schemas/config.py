@@ -52,7 +52,7 @@ class RunConfig(Frozen):
     block_rows: int = Field(
         default=1024, gt=0, description="rows that an actor holds and a crash can cost, in two halves"
     )
-    block_bytes: int = Field(default=16 << 20, gt=0, description="media of such a block, about")
+    block_bytes: int = Field(default=32 << 20, gt=0, description="media of such a block, about")
     decode: DecodeConfig = DecodeConfig()
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 
 from operators.read import ReadAssets
-from operators.rows import LARGEST_BLOCK
 from operators.stage import StageRows
 from pipelines.engine.cluster import Resources, cores
 from pipelines.engine.desk import Desk
@@ -27,7 +26,7 @@ from schemas.space import Space
 _READ_CPUS = 1
 _ACTOR_CPUS = 0.9  # unlike the reads', or Ray fuses both into one serial operator
 _ACTOR_THREADS = 2
-_BLOCKS_AHEAD = 16
+_BLOCKS_AHEAD = 8
 _POLL_SECONDS = 0.3
 _GATE_SECONDS = 0.05
 _PATIENCE_SECONDS = 5.0
@@ -176,12 +175,11 @@ class Dataflow:
         context.enable_progress_bars = False
         context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
-        size = max(self.read.block_bytes, 1 << 20)
-        context.target_max_block_size = LARGEST_BLOCK * size
+        context.target_max_block_size = max(self.read.block_bytes, 1 << 20)
         # Else the reads fill whatever object store there is, and the peak grows with the corpus up to that.
         blocks = _BLOCKS_AHEAD * max(resources.actors * resources.passes, cores())
         context.execution_options.resource_limits = ray.data.ExecutionResources(
-            object_store_memory=blocks * size
+            object_store_memory=blocks * context.target_max_block_size
         )
         needs = {"num_cpus": resources.passes * _ACTOR_CPUS, **({"num_gpus": 1} if resources.gpu else {})}
         model = (self.read.spec, self.space, self.stage, self.config, resources, teller)

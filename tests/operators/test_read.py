@@ -7,12 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from operators.lake.tombstones import Tombstones
-from operators.parts import Part, PartKind
 from operators.read import ReadAssets
 from operators.rows import AssetRows, Block
 from operators.sources import spool
@@ -132,16 +130,6 @@ def test_rows_without_media_fill_a_table_too(tmp_path: Path) -> None:
     read = ReadAssets(fetcher=fetcher, spec=HashSpec(), recipe=Recipe())
     tables = list(read(pa.Table.from_pylist([row] * 5000, LISTING)))
     assert [table.num_rows for table in tables] == [4096, 904], "failures are rows as well"
-
-
-@pytest.mark.parametrize(("pixels", "expected"), [(10, 410), (256, 16), (500, 16), (1_000, 9), (10_000, 1)])
-def test_a_block_of_few_large_media_may_be_twice_as_large(pixels: int, expected: int) -> None:
-    """A block of 4,096 bytes is full by them if it has sixteen media, else by 8,192."""
-    out = Block(4_096, LISTING)
-    part = Part(PartKind.IMAGE, data=np.zeros(pixels, np.uint8))
-    while not out.full:
-        out.add([{"kind": SEGMENT_KIND, "parts": (part,)}])
-    assert len(out.rows) == expected
 
 
 def test_a_disk_that_cannot_take_a_member_is_tried_again(

@@ -190,7 +190,10 @@ class VisionTower(nn.Module):
 
 def classifier_state(checkpoint: Path) -> dict[str, torch.Tensor]:
     """Of a checkpoint the classifier alone; the file must be verified."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return _classifier(torch.load(checkpoint, map_location="cpu", weights_only=True))
+
+
+def _classifier(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: state[f"_fc.{name}"] for name in ("weight", "bias")}
 
 
@@ -203,7 +206,7 @@ def load_tower(checkpoint: Path) -> VisionTower:
         scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + _EPS).sqrt()
         bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
         layer.take(state[f"{conv}.weight"] * scale[:, None, None, None], bias)
-    tower.classifier.load_state_dict({name: state[f"_fc.{name}"] for name in ("weight", "bias")}, assign=True)
+    tower.classifier.load_state_dict(_classifier(state), assign=True)
     return tower.eval().requires_grad_(False)
 
 

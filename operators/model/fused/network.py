@@ -14,6 +14,7 @@ from torch import nn
 from operators.model.fused.asking import TextRole, told_apart
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.hearing import AudioTokens
+from operators.model.fused.packed import PackedLinear
 from operators.model.fused.shipped import ingredient_state, load_whole, pack
 from operators.model.fused.trunk import Trunk
 from operators.model.fused.vision import VisionTokens
@@ -141,7 +142,15 @@ class FusedNetwork(nn.Module):
         return torch.cat([first[None], soft, last[None]])
 
     def save(self, folder: Path, *, packed: bool = False) -> None:
-        """Write config and weights; packed for shipping, or exact and whole."""
+        """Write config and weights; packed for shipping, or exact and whole.
+
+        Raises:
+            ModelError: the trunk is packed for a CPU: its weights are no more to be had.
+        """
+        if any(isinstance(module, PackedLinear) for module in self.modules()):
+            raise ModelError(
+                f"a network that is packed for a CPU cannot be saved to '{folder}': load it anew"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}

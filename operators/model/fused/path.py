@@ -50,9 +50,9 @@ def likeliest(decoder: Decoder, states: Sequence[torch.Tensor], seconds: Sequenc
         belief, likely = decoder.belief(state)[:, : _END + 1].topk(CANDIDATES, dim=1)
         tokens = likely[:, 0]
         rows[speaking, step] = torch.cat([state, likely.float(), belief], 1)
-        looping = _looping(rows[speaking, : step + 1, WIDTH])
+        before = kept[speaking, step - 1] if step else torch.ones_like(speaking, dtype=torch.bool)
+        looping = before & _looping(rows[speaking, : step + 1, WIDTH])
         kept[speaking[looping], max(0, step + 1 - _LOOP) : step] = False
-        before = kept[speaking, step - 1] if step else torch.ones_like(looping)
         going = before & (tokens != _END) & ~looping & (step < most[speaking])
         kept[speaking, step] = going
         left = int(going.sum())
@@ -61,10 +61,14 @@ def likeliest(decoder: Decoder, states: Sequence[torch.Tensor], seconds: Sequenc
         if left <= _STILL * len(speaking):
             speaking, tokens = speaking[going], tokens[going]
             hearing.keep(going)
-    chances = rows[:, :, WIDTH + CANDIDATES].log() * kept
-    unsure = (doubt > _DOUBT) & (chances.sum(1) / kept.sum(1).clamp(min=1) < _LOW_LOGPROB)
-    kept &= ~unsure[:, None]
+    kept &= ~_unsure(rows[:, :, WIDTH + CANDIDATES], kept, doubt)[:, None]
     return [row[mask] for row, mask in zip(rows, kept, strict=True)]
+
+
+def _unsure(chances: torch.Tensor, kept: torch.Tensor, doubt: torch.Tensor) -> torch.Tensor:
+    """Of which sounds the words are made up: bool `[sounds]` of the words' probabilities `[sounds, steps]`."""
+    mean = (chances.log() * kept).sum(1) / kept.sum(1).clamp(min=1)
+    return (doubt > _DOUBT) & (mean < _LOW_LOGPROB)
 
 
 def _looping(said: torch.Tensor) -> torch.Tensor:

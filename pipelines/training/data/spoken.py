@@ -76,4 +76,5 @@ def _encoder() -> Encode:
     from operators.model.fused.towers import AudioTower
 
     tower = AudioTower(SPEECH.verified())
+    tower.pack()
     return lambda sounds: [rows.numpy() for rows in tower.encode(sounds)]

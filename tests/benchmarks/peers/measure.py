@@ -44,11 +44,35 @@ class Trial:
         return run([self.way, self.workload, str(self.corpus), str(self.out), str(log)], log, kill_at)
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A way on an eighth of a corpus, and on all of it: what lies between them is no start, and no way's head start."""
+
+    start: Run
+    whole: Run
+
+    @property
+    def rows(self) -> int:
+        """Through the model in the one and not in the other."""
+        return self.whole.model_rows - self.start.model_rows
+
+    @property
+    def rows_per_second(self) -> float:
+        """Of the rows between them."""
+        return self.rows / (self.whole.whole - self.start.whole)
+
+    @property
+    def cpu_ms(self) -> float:
+        """Of each of these rows, in all processes."""
+        return 1000 * (self.whole.cpu - self.start.cpu) / self.rows
+
+
 def rounds(
-    workload: str, corpus: Path, home: Path, ways: tuple[str, ...], turns: int, say: Say
+    workload: str, corpora: tuple[Path, Path], home: Path, ways: tuple[str, ...], turns: int, say: Say
 ) -> dict[str, Any]:
-    """Each way once a round; what ways with the same work have written is compared."""
-    runs: dict[str, list[Run]] = {way: [] for way in ways}
+    """Each way once a round, on a small corpus and a large one; what ways of the same work have written is compared."""
+    small, corpus = corpora
+    runs: dict[str, list[Pair]] = {way: [] for way in ways}
     rows: dict[str, int] = {}
     nearness: dict[str, float] = {}
     failures: dict[str, str] = {}
@@ -60,7 +84,8 @@ def rounds(
             trial = Trial(way, workload, corpus, home / f"{turn}-{ways.index(way)}")
             say(f"{workload}, round {turn + 1}: {way}")
             try:
-                runs[way].append(trial.run())
+                start = Trial(way, workload, small, trial.home / "start").run()
+                runs[way].append(Pair(start, trial.run()))
             except ChildError as error:
                 failures[way] = str(error)
                 continue
@@ -75,7 +100,7 @@ def rounds(
         "ways": [
             {
                 "way": way,
-                "rows": rows.get(way, found[0].model_rows),
+                "rows": rows.get(way, found[0].whole.model_rows),
                 "nearness": nearness.get(way),
                 **summary(found),
                 "runs": [asdict(one) for one in found],
@@ -87,16 +112,18 @@ def rounds(
     }
 
 
-def summary(runs: list[Run]) -> dict[str, Any]:
+def summary(runs: list[Pair]) -> dict[str, Any]:
     """Medians, and the least and the most where spread matters."""
-    steady = [one.steady_rows / one.steady for one in runs]
+    rates = [one.rows_per_second for one in runs]
     return {
-        "rows_per_second": statistics.median(steady),
-        "spread": [min(steady), max(steady)],
-        "rows_per_second_with_start": statistics.median(one.model_rows / one.whole for one in runs),
-        "cpu_ms": statistics.median(1000 * one.steady_cpu / one.steady_rows for one in runs),
-        "start_cpu_seconds": statistics.median(one.cpu - one.steady_cpu for one in runs),
-        "peak_mb": statistics.median(one.peak_bytes / 1e6 for one in runs),
+        "rows_per_second": statistics.median(rates),
+        "spread": [min(rates), max(rates)],
+        "rows_per_second_with_start": statistics.median(
+            one.whole.model_rows / one.whole.whole for one in runs
+        ),
+        "cpu_ms": statistics.median(one.cpu_ms for one in runs),
+        "start_seconds": statistics.median(one.start.whole for one in runs),
+        "peak_mb": statistics.median(one.whole.peak_bytes / 1e6 for one in runs),
     }
 
 

@@ -1,4 +1,4 @@
-"""Daft with the same weights in the libraries that its users have for them, and none of embedlake's engine.
+"""Daft with the same weights in the libraries that its users have for them, without embedlake's fused engine.
 
 Pictures: the same EfficientNet in plain torch, float32. Sound: Whisper in CTranslate2, int8, as faster-whisper runs it,
 which is faster here than transformers; then sentence-transformers on the transcript. A video has a vector of each.

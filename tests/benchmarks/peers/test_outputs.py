@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.benchmarks.peers.corpora import change, make
+from tests.benchmarks.peers.measure import Pair
+from tests.benchmarks.peers.meter import Run
 from tests.benchmarks.peers.outputs import Output, read
 from tests.benchmarks.peers.work import steady
 
@@ -61,3 +63,22 @@ def test_the_clock_starts_when_every_copy_of_the_model_is_loaded() -> None:
     assert steady([(1.0, 1.0, 0), (1.0, 5.0, 8), (2.0, 2.0, 0), (2.0, 5.0, 8)]) == (2.0, 14), (
         "under way by then"
     )
+
+
+def test_what_a_start_costs_and_what_runs_ahead_is_not_in_a_ways_rate() -> None:
+    def run(whole: float, cpu: float, rows: int) -> Run:
+        return Run(
+            whole=whole,
+            steady=1.0,
+            cpu=cpu,
+            steady_cpu=1.0,
+            peak_bytes=1,
+            held={},
+            steady_rows=1,
+            model_rows=rows,
+            ended=True,
+        )
+
+    pair = Pair(run(20.0, 30.0, 100), run(30.0, 45.0, 300))
+    assert pair.rows_per_second == 20.0
+    assert pair.cpu_ms == 75.0

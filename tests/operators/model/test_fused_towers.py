@@ -78,7 +78,7 @@ def test_the_path_is_that_of_transformers_own_whisper(tower: AudioTower) -> None
     whisper = stock_whisper()
     sounds = [sound(name) for name in SPOKEN]
     for rows, heard in zip(tower.encode(sounds), sounds, strict=True):
-        # Ours hears a sound and the rest of its last second with one more; theirs 30 s, of which these are the rest.
+        # Both are given what our encoder hears: a sound, the rest of its last second, and one more.
         states = tower.states([heard], -(-len(heard) // RATE) + 1)
         ids = whisper.generate(encoder_outputs=BaseModelOutput(last_hidden_state=states))[0].tolist()
         path = [int(n) for n in rows[:, WIDTH]]
