@@ -14,9 +14,9 @@ from operators.model.composed.ingredients import SPEECH
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.efficientnet import FEATURES, SIDE
 from operators.model.fused.engine import See
-from operators.model.fused.listening import WIDTH
 from operators.model.fused.towers import RATE, WINDOW_S, AudioTower
 from operators.model.fused.vision import Concepts
+from operators.model.fused.whisper_encoder import WIDTH
 from pipelines.evaluation.baselines import (
     Transfer,
     Vectors,

@@ -13,8 +13,8 @@ from operators.model.composed.ingredients import SPEECH_TOKENIZER, TEXT
 from operators.model.composed.text import TextTower
 from operators.model.contract import Inputs
 from operators.model.fused.engine import FusedEngine
-from operators.model.fused.listening import WIDTH
-from operators.model.fused.path import CANDIDATES
+from operators.model.fused.greedy import CANDIDATES
+from operators.model.fused.whisper_encoder import WIDTH
 from operators.model.tokens import FastTokenizer
 from operators.parts import Part, PartKind
 from pipelines.evaluation.items import Vectors

@@ -9,7 +9,7 @@ import torch
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
 from operators.model.composed.ingredients import SPEECH
-from operators.model.fused.whisper import State, Variables, read_ctranslate2
+from operators.model.fused.whisper_weights import State, Variables, read_ctranslate2
 
 _TINY = WhisperConfig(
     vocab_size=51_864,

@@ -10,23 +10,23 @@ _ROWS = 16
 
 
 class Linear(nn.Linear):
-    """A linear layer, with GELU behind it where it `bends`."""
+    """A linear layer, with GELU behind it where that is asked for."""
 
-    def __init__(self, before: int, after: int, *, bias: bool = True, bends: bool = False) -> None:
+    def __init__(self, before: int, after: int, *, bias: bool = True, gelu: bool = False) -> None:
         super().__init__(before, after, bias)
-        self.bends = bends
+        self.gelu = gelu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Rows `[..., before]` to `[..., after]`."""
         out = super().forward(x)
-        return nn.functional.gelu(out) if self.bends else out
+        return nn.functional.gelu(out) if self.gelu else out
 
 
 class PackedLinear(nn.Module):
     """A linear layer packed for a CPU, for good: no longer a parameter that moves, is trained or saved.
 
     A decoder's step reads all weights for a row a sound, and oneDNN's packed product of few rows takes a third of the
-    time of the plain one; of many rows it is a tenth faster, and bends what it still has in its cache.
+    time of the plain one; of many rows it is a tenth faster, and GELU finds in the cache what it is made of.
     """
 
     def __init__(self, layer: Linear, dtype: torch.dtype) -> None:
@@ -34,12 +34,12 @@ class PackedLinear(nn.Module):
         self.dtype = dtype
         self.bias = None if layer.bias is None else layer.bias.data.to(dtype)
         self.packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.data.to(dtype).contiguous(), _ROWS)
-        self.bends = "gelu" if layer.bends else "none"
+        self.gelu = "gelu" if layer.gelu else "none"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """As the layer's, in the type of the products."""
         found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.to(self.dtype), self.packed, self.bias, self.bends, [], "none"
+            x.to(self.dtype), self.packed, self.bias, self.gelu, [], "none"
         )
         return found
 

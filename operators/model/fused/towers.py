@@ -12,11 +12,11 @@ from torch import nn
 
 from operators.model.batching import micro_batches
 from operators.model.device import packs
-from operators.model.fused.listening import MELS, Encoder
+from operators.model.fused.greedy import CANDIDATES, greedy_paths
 from operators.model.fused.packed import pack_layers
-from operators.model.fused.path import CANDIDATES, likeliest
-from operators.model.fused.speaking import Decoder
-from operators.model.fused.whisper import decoder_state, encoder_state, read_ctranslate2
+from operators.model.fused.whisper_decoder import Decoder
+from operators.model.fused.whisper_encoder import MELS, Encoder
+from operators.model.fused.whisper_weights import decoder_state, encoder_state, read_ctranslate2
 from operators.model.unfilled import Unfilled
 
 RATE = 16_000
@@ -88,7 +88,7 @@ class AudioTower(nn.Module):
             alike = [i for i, own in enumerate(seconds) if own == length]
             for i, found in zip(alike, self.states([sounds[i] for i in alike], length), strict=True):
                 states[i] = found
-        spoken = likeliest(self.decoder, states, seconds)
+        spoken = greedy_paths(self.decoder, states, seconds)
         rows = []
         for sound, state, words in zip(sounds, states, spoken, strict=True):
             steps = max(1, -(-len(sound) // (2 * _HOP)))

@@ -72,7 +72,7 @@ class _Joined(nn.Module):
 class _Layer(nn.Module):
     def __init__(self, config: FusedConfig) -> None:
         super().__init__()
-        seeing, wide = {"self": _Attention(config)}, Linear(config.hidden, config.intermediate, bends=True)
+        seeing, wide = {"self": _Attention(config)}, Linear(config.hidden, config.intermediate, gelu=True)
         self.attention = nn.ModuleDict({**seeing, "output": _Joined(config.hidden, config)})
         self.intermediate = nn.ModuleDict({"dense": wide})
         self.output = _Joined(config.intermediate, config)

@@ -18,10 +18,10 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from operators.model.composed import ingredients
 from operators.model.device import packs
-from operators.model.fused.listening import WIDTH
-from operators.model.fused.path import CANDIDATES, FEATURES
+from operators.model.fused.greedy import CANDIDATES, FEATURES
 from operators.model.fused.towers import POOLED, AudioTower, mel_filters
-from operators.model.fused.whisper import read_ctranslate2
+from operators.model.fused.whisper_encoder import WIDTH
+from operators.model.fused.whisper_weights import read_ctranslate2
 from pipelines.evaluation.stock import stock_whisper
 from schemas.errors import ModelError
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from operators.model.fused.listening import WIDTH
-from operators.model.fused.speaking import Decoder
+from operators.model.fused.whisper_decoder import Decoder
+from operators.model.fused.whisper_encoder import WIDTH
 
 CANDIDATES = 8
 """Tokens kept of each step's belief."""
@@ -23,7 +23,9 @@ _STILL = 0.75
 """Sounds that are over are let go once no more than this share is not: that copies what the others heard."""
 
 
-def likeliest(decoder: Decoder, states: Sequence[torch.Tensor], seconds: Sequence[int]) -> list[torch.Tensor]:
+def greedy_paths(
+    decoder: Decoder, states: Sequence[torch.Tensor], seconds: Sequence[int]
+) -> list[torch.Tensor]:
     """Rows of the decoder's likeliest path, for all sounds at once.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from operators.model.fused.listening import LAYERS
+from operators.model.fused.whisper_encoder import LAYERS
 from schemas.errors import ModelError
 
 _BINARY = 6
@@ -18,23 +18,25 @@ _TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
 _ENDS = {"weight": ("weight", "gamma"), "bias": ("bias", "beta")}
 """CTranslate2's names of what a module holds: of a norm the second."""
 _LAYER = {
-    "thinking.norm": "ffn/layer_norm",
-    "thinking.widen": "ffn/linear_0",
-    "thinking.narrow": "ffn/linear_1",
+    "feed_forward.norm": "ffn/layer_norm",
+    "feed_forward.up": "ffn/linear_0",
+    "feed_forward.down": "ffn/linear_1",
 }
 _ENCODER = {
     **_LAYER,
     "norm": "self_attention/layer_norm",
-    "split": "self_attention/linear_0",
-    "join": "self_attention/linear_1",
+    "qkv": "self_attention/linear_0",
+    "out": "self_attention/linear_1",
 }
 _DECODER = {
     **_LAYER,
-    **{f"back.{name}": _ENCODER[name] for name in ("norm", "split", "join")},
-    "around.norm": "attention/layer_norm",
-    "around.split": "attention/linear_0",
-    "around.join": "attention/linear_2",
-    "remember": "attention/linear_1",
+    "self_attention.norm": _ENCODER["norm"],
+    "self_attention.project": _ENCODER["qkv"],
+    "self_attention.out": _ENCODER["out"],
+    "cross_attention.norm": "attention/layer_norm",
+    "cross_attention.project": "attention/linear_0",
+    "cross_attention.out": "attention/linear_2",
+    "key_values": "attention/linear_1",
 }
 Variables = dict[str, npt.NDArray[Any]]
 State = dict[str, torch.Tensor]
@@ -80,7 +82,7 @@ def read_ctranslate2(path: Path) -> Variables:
 
 def encoder_state(found: Variables) -> State:
     """Float32 weights under the names of `Encoder`."""
-    names = {"first": "conv1", "halving": "conv2", "norm": "layer_norm"}
+    names = {"conv1": "conv1", "conv2": "conv2", "norm": "layer_norm"}
     return _state(found, "encoder", names, _ENCODER)
 
 
@@ -101,7 +103,7 @@ def _state(found: Variables, side: str, names: dict[str, str], of_a_layer: dict[
         for end in ends
         if f"{source}/{end}" in found
     }
-    return state | {"places.weight": _tensor(found[f"{side}/position_encodings/encodings"])}
+    return state | {"positions.weight": _tensor(found[f"{side}/position_encodings/encodings"])}
 
 
 def _tensor(variable: npt.NDArray[Any]) -> torch.Tensor:

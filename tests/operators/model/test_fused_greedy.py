@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from operators.model.fused.listening import WIDTH
-from operators.model.fused.path import FEATURES, likeliest
-from operators.model.fused.speaking import TOKENS
+from operators.model.fused.greedy import FEATURES, greedy_paths
+from operators.model.fused.whisper_decoder import TOKENS
+from operators.model.fused.whisper_encoder import WIDTH
 
 END, NO_SPEECH = 50_256, 50_361
 LIMIT = 16
@@ -50,7 +50,7 @@ class Scripted:
 def heard(decoder: Scripted, *seconds: int) -> list[list[int]]:
     states = [torch.zeros(3, WIDTH) for _ in decoder.said]
     given: Any = decoder
-    rows = likeliest(given, states, seconds or [0] * len(states))
+    rows = greedy_paths(given, states, seconds or [0] * len(states))
     assert all(row.shape[1] == FEATURES for row in rows)
     return [row[:, WIDTH].int().tolist() for row in rows]
 
