@@ -129,10 +129,10 @@ class Decoder(nn.Module):
             ends = torch.tensor(lengths, device=every.device).repeat_interleave(HEADS)
             over = torch.arange(max(lengths), device=every.device) >= ends[:, None]
             mask = torch.zeros_like(over, dtype=every.dtype).masked_fill_(over, -torch.inf)[:, None]
-        nothing = every.new_empty(2, len(states) * HEADS, steps, _HEAD)
+        past = (2, len(states) * HEADS, steps, _HEAD)
         return DecoderState(
             cross=[layer.encoded(every, lengths) for layer in self.layers],
-            past=[_KeyValues(*nothing.clone()) for _ in self.layers],
+            past=[_KeyValues(*every.new_empty(past)) for _ in self.layers],
             mask=mask,
         )
 

@@ -7,7 +7,7 @@ which is faster here than transformers; then sentence-transformers on the transc
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import daft
@@ -72,22 +72,31 @@ def daft_stock(work: Work) -> None:
     made.exclude("data", "decoded").write_parquet(work.out)
 
 
-def _images(work: Work, frame: Any) -> Any:
+def _embedded(work: Work, kind: Any, embed: Callable[[Stock, list[Any]], Any]) -> Any:
+    """A class that holds the libraries and gives each batch of a column's values to them."""
+
     @daft.cls
-    class Images:
+    class Embed:
         def __init__(self) -> None:
             self.stock = Stock(work)
 
-        @daft.method.batch(return_dtype=_SEEN, batch_size=BATCH)
-        def __call__(self, images: daft.Series) -> Any:
+        @daft.method.batch(return_dtype=kind, batch_size=BATCH)
+        def __call__(self, values: daft.Series) -> Any:
             started = time.monotonic()
-            found = self.stock.seen([np.asarray(image) for image in images.to_pylist()])
+            found = embed(self.stock, values.to_pylist())
             self.stock.done(started, len(found))
-            return _column(found)
+            return found
 
+    return Embed()(col("decoded"))
+
+
+def _images(work: Work, frame: Any) -> Any:
     side = work.spec.card.image.side
     decoded = col("data").decode_image(mode=daft.ImageMode.RGB).resize(side, side)
-    return frame.with_column("decoded", decoded).with_column("embedding", Images()(col("decoded")))
+    embedding = _embedded(
+        work, _SEEN, lambda stock, images: _column(stock.seen(list(map(np.asarray, images))))
+    )
+    return frame.with_column("decoded", decoded).with_column("embedding", embedding)
 
 
 def _audio(work: Work, frame: Any) -> Any:
@@ -95,49 +104,28 @@ def _audio(work: Work, frame: Any) -> Any:
     def decoded(data: bytes) -> Any:
         return sound(data)[0].array
 
-    @daft.cls
-    class Sounds:
-        def __init__(self) -> None:
-            self.stock = Stock(work)
-
-        @daft.method.batch(return_dtype=_HEARD, batch_size=BATCH)
-        def __call__(self, sounds: daft.Series) -> Any:
-            started = time.monotonic()
-            found = self.stock.heard([np.asarray(one) for one in sounds.to_pylist()])
-            self.stock.done(started, len(found))
-            return _column(found)
-
-    return frame.with_column("decoded", decoded(col("data"))).with_column(
-        "embedding", Sounds()(col("decoded"))
+    embedding = _embedded(
+        work, _HEARD, lambda stock, sounds: _column(stock.heard(list(map(np.asarray, sounds))))
     )
+    return frame.with_column("decoded", decoded(col("data"))).with_column("embedding", embedding)
 
 
 def _videos(work: Work, frame: Any) -> Any:
     side = work.spec.card.frame.side
-    both = DataType.struct({"frames": _FRAME, "sound": _SOUND})
 
-    @daft.func(return_dtype=both)
+    @daft.func(return_dtype=DataType.struct({"frames": _FRAME, "sound": _SOUND}))
     def decoded(data: bytes) -> Any:
         parts = film(data, side)
         frames = [part.array for part in parts if part.kind is PartKind.FRAME]
         return {"frames": np.stack(frames), "sound": parts[-1].array}
 
-    @daft.cls
-    class Videos:
-        def __init__(self) -> None:
-            self.stock = Stock(work)
+    def both(stock: Stock, videos: list[Any]) -> pa.StructArray:
+        seen = np.stack([stock.seen(list(np.asarray(one["frames"]))).mean(axis=0) for one in videos])
+        heard = stock.heard([np.asarray(one["sound"]) for one in videos])
+        return pa.StructArray.from_arrays([_column(seen), _column(heard)], names=["seen", "heard"])
 
-        @daft.method.batch(return_dtype=DataType.struct({"seen": _SEEN, "heard": _HEARD}), batch_size=BATCH)
-        def __call__(self, videos: daft.Series) -> Any:
-            started, given = time.monotonic(), videos.to_pylist()
-            seen = np.stack([self.stock.seen(list(np.asarray(one["frames"]))).mean(axis=0) for one in given])
-            heard = self.stock.heard([np.asarray(one["sound"]) for one in given])
-            self.stock.done(started, len(given))
-            return pa.StructArray.from_arrays([_column(seen), _column(heard)], names=["seen", "heard"])
-
-    return frame.with_column("decoded", decoded(col("data"))).with_column(
-        "embedding", Videos()(col("decoded"))
-    )
+    embedding = _embedded(work, DataType.struct({"seen": _SEEN, "heard": _HEARD}), both)
+    return frame.with_column("decoded", decoded(col("data"))).with_column("embedding", embedding)
 
 
 def _column(vectors: Vectors) -> pa.FixedSizeListArray:
