@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 
 from operators.model.batching import micro_batches
 from operators.model.contract import Engine
+from operators.model.threads import SharedThreads
 from operators.parts import Part, from_arrow
 from schemas.errors import ErrorCode, Stage, described
 from schemas.space import Space
@@ -34,13 +36,14 @@ class EmbedSegments:
 
     Asset rows pass through with null vectors. A batch that the model fails on is bisected down to the row:
     one segment that cannot be embedded costs itself, and carries the reason. Whoever calls it at the same time, the
-    model makes so many `passes` at once, each in a thread of its own.
+    model makes so many `passes` at once, each in a thread of its own; with `threads` they share those of a CPU.
     """
 
     engine: Engine
     space: Space
     token_budget: int
     passes: int = 1
+    threads: SharedThreads | None = None
     _pool: Executor = field(init=False, repr=False, compare=False)
     _given: list[Future[list[Tried]]] = field(init=False, repr=False, compare=False, default_factory=list)
 
@@ -105,7 +108,8 @@ class EmbedSegments:
         while todo:
             rows = todo.pop()
             try:
-                found.append((rows, self.engine.embed([inputs[i] for i in rows])))
+                with self.threads or nullcontext():
+                    found.append((rows, self.engine.embed([inputs[i] for i in rows])))
             except Exception as error:
                 if len(rows) == 1:
                     found.append((rows, (ErrorCode.EMBED_FAILED, described(error))))

@@ -5,9 +5,10 @@ Media travel as uint8 pixels and int16 samples: a quarter of float32's bytes thr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -92,21 +93,36 @@ class Segment:
 
 
 def to_arrow(inputs: Iterable[tuple[Part, ...]]) -> pa.Array:
-    """A `list<PART>` column with one row for each input."""
-    rows = [
-        [
-            {
-                "kind": str(p.kind),
-                "text": p.text,
-                "data": None if p.data is None else np.ascontiguousarray(p.data, DTYPES[p.kind]).tobytes(),
-                "shape": None if p.data is None else list(p.data.shape),
-                "at_ms": p.at_ms,
-            }
-            for p in parts
-        ]
-        for parts in inputs
-    ]
-    return pa.array(rows, pa.list_(PART))
+    """A `list<PART>` column with one row for each input; media are copied once."""
+    rows = list(inputs)
+    parts = list(chain.from_iterable(rows))
+    columns = {
+        "kind": pa.array([str(p.kind) for p in parts], pa.string()),
+        "text": pa.array([p.text for p in parts], pa.string()),
+        "data": _bytes(
+            [None if p.data is None else p.data.astype(DTYPES[p.kind], copy=False) for p in parts]
+        ),
+        "shape": pa.array(
+            [None if p.data is None else p.data.shape for p in parts], PART.field("shape").type
+        ),
+        "at_ms": pa.array([p.at_ms for p in parts], pa.int64()),
+    }
+    flat = pa.StructArray.from_arrays([columns[f.name] for f in PART], fields=list(PART))
+    return pa.ListArray.from_arrays(_ends([len(row) for row in rows]).astype(np.int32), flat)
+
+
+def _bytes(arrays: Sequence[npt.NDArray[Any] | None]) -> pa.LargeBinaryArray:
+    """The bytes of arrays, each one value."""
+    flat = [np.empty(0, np.uint8) if a is None else a.reshape(-1).view(np.uint8) for a in arrays]
+    valid = pa.array([a is not None for a in arrays], pa.bool_())
+    data = np.concatenate([np.empty(0, np.uint8), *flat])
+    buffers = [valid.buffers()[1], pa.py_buffer(_ends([len(a) for a in flat])), pa.py_buffer(data)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(arrays), buffers)
+
+
+def _ends(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Where values of these lengths lie: the offsets of an Arrow array."""
+    return np.cumsum([0, *lengths], dtype=np.int64)
 
 
 def from_arrow(column: pa.Array | pa.ChunkedArray) -> list[tuple[Part, ...]]:

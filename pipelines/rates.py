@@ -86,16 +86,17 @@ class Trial:
         if not self.kept:
             return None
         device = pick_device(None, None).type
-        passes, threads, where = 1, config.actor_threads, device
+        passes, threads, shared, where = 1, config.actor_threads, None, device
         if device == "cpu":
             actor = Resources.spread(config, cores(), cores() if spec.concurrent else 1)
-            passes, threads = actor.passes, actor.threads
+            passes, threads, shared = actor.passes, actor.threads, actor.shared_threads(config)
             where = f"{passes * threads} CPU thread{'s' * (passes * threads > 1)}"
         operator = EmbedSegments(
             engine=spec.load(threads=threads, exact=config.exact),
             space=space,
             token_budget=config.token_budget,
             passes=passes,
+            threads=shared,
         )
         found = {m: _rate(operator, pa.concat_tables(tables)) for m, tables in sorted(self.kept.items())}
         return Rates(source="calibrated", tokens_per_second=found, note=f"tried here on {where}")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from operators.model.threads import SharedThreads
 from schemas.config import RunConfig
 from schemas.errors import UsageError
 
@@ -121,6 +122,12 @@ class Resources:
         actors = config.actors or max(1, devices // most)
         passes = min(most, max(1, devices // actors))
         return cls(actors, passes, config.actor_threads or max(1, cores() // (actors * passes)), gpu)
+
+    def shared_threads(self, config: RunConfig) -> SharedThreads | None:
+        """Threads for an actor's passes; those of a compiled model stay as they were when it was compiled."""
+        if self.passes == 1 or config.compile_model:
+            return None
+        return SharedThreads(self.passes * self.threads)
 
 
 def _smallest_node() -> int:

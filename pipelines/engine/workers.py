@@ -103,6 +103,7 @@ class Embed:
             space=space,
             token_budget=config.token_budget,
             passes=resources.passes,
+            threads=resources.shared_threads(config),
         )
         self.stage = stage
         self.half_block = max(1, config.block_rows // 2)

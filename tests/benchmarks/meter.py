@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from tests.chaos.killer import REPO, end
 
 EVERY_S = 0.25
 DRIVER = "driver"
-_MEMORY_EVERY = 4
-"""Reading the memory maps of a score of processes costs: once a second."""
+_MEMORY_EVERY, _GROWN = 4, 1.01
+"""Reading the memory maps of a score of processes takes a tenth of a core for as long as it is done once a second: only
+when what is resident has grown by so much since it was last done.
+"""
 _ROLES = {
     "operators.isolation": "isolated decoders",
     "(Embed)": "embedding actors",
@@ -37,6 +40,7 @@ class Tree:
     cpu: list[tuple[float, float]] = field(default_factory=list)
     held: Counter[str] = field(default_factory=Counter)
     processes: dict[int, psutil.Process] = field(default_factory=dict)
+    _resident: int = 0
     _seconds: dict[int, float] = field(default_factory=dict)
     _roles: dict[int, str] = field(default_factory=dict)
 
@@ -47,20 +51,22 @@ class Tree:
 
     def sample(self) -> None:
         """Look once, at the memory in some looks; a process that has ended keeps what it was last seen with."""
-        memory = len(self.cpu) % _MEMORY_EVERY == 0
-        held: Counter[str] = Counter()
+        titles: dict[psutil.Process, str] = {}
+        resident = 0
         for process in self._alive():
             try:
                 with process.oneshot():
                     times, words = process.cpu_times(), process.cmdline()
                     self._seconds[process.pid] = times.user + times.system
                     self._roles[process.pid] = self._role(process, " ".join(words))
-                    if memory:
-                        held[_title(words)] += process.memory_full_info().pss
+                    titles[process] = _title(words)
+                    resident += process.memory_info().rss
             except (psutil.Error, ProcessLookupError):
                 continue
+        if len(self.cpu) % _MEMORY_EVERY == 0 and resident > _GROWN * self._resident:
+            self._resident = resident
+            self.held = max(self.held, _held(titles), key=Counter.total)
         self.cpu.append((time.monotonic(), sum(self._seconds.values())))
-        self.held = max(self.held, held, key=Counter.total)
 
     def cpu_at(self, moment: float) -> float:
         """Processor seconds until then, by the last look before."""
@@ -87,6 +93,14 @@ class Tree:
         return next(
             (role for part, role in _ROLES.items() if part in title), self._roles.get(process.pid, _OWN)
         )
+
+
+def _held(titles: dict[psutil.Process, str]) -> Counter[str]:
+    held: Counter[str] = Counter()
+    for process, title in titles.items():
+        with suppress(psutil.Error, ProcessLookupError):
+            held[title] += process.memory_full_info().pss
+    return held
 
 
 def _title(words: list[str]) -> str:
