@@ -54,9 +54,9 @@ class EmbedSegments:
         """One block of prepared rows."""
         is_segment = pc.equal(rows["kind"], SEGMENT_KIND).to_numpy(zero_copy_only=False)
         index = np.flatnonzero(is_segment)
-        segments = rows.take(pa.array(index))
-        inputs = from_arrow(segments["parts"])
-        tokens = segments["tokens"].to_numpy()
+        # Rows are picked as views: what `take` gives is a copy of their media.
+        inputs = from_arrow(rows["parts"])
+        inputs, tokens = [inputs[i] for i in index], rows["tokens"].take(pa.array(index)).to_numpy()
         vectors, reasons = self.vectors(inputs, tokens)
         good = np.zeros(rows.num_rows, bool)
         good[index] = [reason is None for reason in reasons]

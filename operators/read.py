@@ -235,7 +235,7 @@ def _preparer(spec: ModelSpec, role: str) -> Preparer:
     """The model's CPU half, made once a process: Ray unpickles an operator anew for every task."""
     key = (spec.card.weights_digest, role)
     if key not in _PREPARERS:
-        _PREPARERS[key] = spec.preparer(role)
+        _PREPARERS.setdefault(key, spec.preparer(role))
     return _PREPARERS[key]
 
 

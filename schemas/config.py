@@ -24,7 +24,7 @@ class DecodeConfig(Frozen):
     """What the decoding of one asset may take; over it the asset is quarantined. None of it changes a segment."""
 
     isolated: bool = Field(
-        default=True, description="decode in a child process; else a decoder's crash ends the worker"
+        default=True, description="decode in a child process; else in a task, which a decoder's crash ends"
     )
     timeout_seconds: float = Field(
         default=300, gt=0, description="without a segment, while one is waited for"
@@ -46,6 +46,10 @@ class RunConfig(Frozen):
     )
     compile_model: bool = Field(
         default=False, description="compile a model that can be; an actor's first passes then take minutes"
+    )
+    decode_apart: bool | None = Field(
+        default=None,
+        description="read and decode in tasks of their own, not in the embedding actors; on GPUs when None",
     )
     shard_assets: int = Field(default=512, gt=0, description="assets of one decode task, at most")
     shard_bytes: int = Field(default=32 << 20, gt=0, description="bytes of one decode task, about")

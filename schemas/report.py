@@ -54,7 +54,7 @@ class ActorSeconds(Frozen):
     """What one embedding actor of a run did up to its last block, in seconds that add up to that time.
 
     `loading` the model; in the `model`; at `storage` with nobody in the model: it looked up and wrote what it had;
-    waiting for `input` from the decoders.
+    at `input`: it decodes, or waits for those that do.
     """
 
     loading: float = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -172,9 +173,9 @@ class Direct:
 
 
 def decoders(limits: DecodeConfig) -> Decoders:
-    """This process' decoders; they live as long as it does."""
+    """The calling thread's decoders; they live as long as its process does."""
     # A fork must not talk over its parent's sockets.
-    return _decoders(os.getpid(), limits, ENTRY)
+    return _decoders(os.getpid(), threading.get_ident(), limits, ENTRY)
 
 
 def decoder(limits: DecodeConfig) -> Decoders | Direct:
@@ -183,5 +184,5 @@ def decoder(limits: DecodeConfig) -> Decoders | Direct:
 
 
 @cache
-def _decoders(pid: int, limits: DecodeConfig, entry: str) -> Decoders:
+def _decoders(pid: int, thread: int, limits: DecodeConfig, entry: str) -> Decoders:
     return Decoders(limits, entry)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import lance
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 from lance.fragment import FragmentMetadata
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _CHUNK_ROWS = 1 << 19
 _WRITERS = 16
@@ -19,7 +22,7 @@ _OFFSET_BITS = 32
 _OFFSET_MASK = (1 << _OFFSET_BITS) - 1
 _ADDRESS = "_rowaddr"
 
-Uris = Sequence[str] | pl.Series
+Uris: TypeAlias = "Sequence[str] | pl.Series"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ def delete_rows(table: lance.LanceDataset, addresses: npt.NDArray[np.uint64]) ->
 
 def row_addresses(table: lance.LanceDataset, uris: Uris) -> npt.NDArray[np.uint64]:
     """Addresses (fragment id << 32 | offset) of the rows of these assets, in no order."""
+    import polars as pl  # no worker needs it
+
     wanted = pl.DataFrame({"uri": pl.Series(uris, dtype=pl.String)}).unique()
     found = [
         pl.DataFrame(pl.from_arrow(chunk)).join(wanted, on="uri", how="semi")[_ADDRESS].to_numpy()

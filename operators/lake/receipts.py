@@ -8,13 +8,16 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from operators.storage import Storage, join
 from schemas.tables import KEPT, PREPARED
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FRAGMENTS_KEY = b"embedlake.fragments"
 KEPT_KEY = b"embedlake.kept"
@@ -104,6 +107,8 @@ class Receipts:
         return Receipt(name, table.replace_schema_metadata(None), *staged)
 
     def _staged(self, name: str) -> Staged:
+        import polars as pl  # no worker needs it
+
         table = pq.read_table(io.BytesIO(self.storage.read(join(self.uri, name))), columns=_NAMING)
         staged = (text for key in (FRAGMENTS_KEY, KEPT_KEY) for text in _fragments(table.schema, key))
         files = [file["path"] for text in staged for file in json.loads(text)["files"]]

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import lance
 import lance.commit
-import polars as pl
 import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -17,6 +17,9 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from operators.lake.deletion import Deletion, Uris, delete_assets
 from operators.storage import Storage
 from schemas.errors import ConflictError, LakeError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 RUN_PROPERTY = "embedlake.run"
 BASE_PROPERTY = "embedlake.base"
@@ -86,6 +89,8 @@ class Table:
 
     def staged_uris(self, file: str) -> pl.Series:
         """The assets whose rows a staged data file holds."""
+        import polars as pl  # no worker needs it
+
         return pl.Series(self._staged_file(file, ["uri"])["uri"])
 
     def _staged_file(self, name: str, columns: list[str] | None = None) -> pa.Table:

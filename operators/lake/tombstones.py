@@ -7,13 +7,16 @@ import io
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from operators.storage import Storage
 from schemas.tables import MEMBER_MARK
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _SALT_KEY = b"embedlake.salt"
 _SALT_BYTES = 16
@@ -54,6 +57,8 @@ class Tombstones:
 
     def mask(self, uris: pl.Series) -> pl.Series:
         """Whether each of `uris` [n], or an archive around it, was forgotten, as booleans [n]."""
+        import polars as pl  # no worker needs it
+
         if not self.hashes:
             return pl.repeat(False, len(uris), dtype=pl.Boolean, eager=True)
         return pl.Series([self.holds(uri) for uri in uris], dtype=pl.Boolean)

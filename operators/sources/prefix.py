@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from operators.pages import Page
-from operators.s3 import S3
 from operators.sources.objects import Rows, united
+
+if TYPE_CHECKING:
+    from operators.s3 import S3
 
 _ALONE_PAGES = 8
 _MOST_RANGES = 32

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from operators.model.threads import SharedThreads
@@ -93,12 +93,17 @@ def _keep_off_the_screen() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The embedding pool: actors that make so many passes of the model at once, each on a GPU or so many threads."""
+    """The embedding pool: actors that make so many passes of the model at once, each on a GPU or so many threads.
+
+    Where they decode for themselves nothing decoded crosses to another process, and a machine has that many processes
+    less; on GPUs decoding has CPUs of its own.
+    """
 
     actors: int
     passes: int
     threads: int
     gpu: bool
+    decode: bool = False
 
     @classmethod
     def of(cls, config: RunConfig, concurrent: bool) -> Resources:
@@ -113,7 +118,10 @@ class Resources:
         total = ray.cluster_resources()
         gpus, cpus = int(total.get("GPU", 0)), max(1, int(total.get("CPU", 1)) - _SPARE_CPUS)
         most = _smallest_node() if concurrent and not gpus else 1
-        return cls.spread(config, gpus or cpus, most, gpu=gpus > 0)
+        found = cls.spread(config, gpus or cpus, most, gpu=gpus > 0)
+        apart = found.gpu if config.decode_apart is None else config.decode_apart
+        # Libraries such as pdfium may not be in two threads of a process at once.
+        return replace(found, decode=config.decode.isolated and not apart)
 
     @classmethod
     def spread(cls, config: RunConfig, devices: int, most: int, gpu: bool = False) -> Resources:

@@ -24,7 +24,7 @@ from schemas.report import ActorSeconds
 from schemas.space import Space
 
 _READ_CPUS = 1
-_ACTOR_CPUS = 0.9  # unlike the reads', or Ray fuses both into one serial operator
+_ACTOR_CPUS = 0.9  # unlike the reads', or Ray fuses both into one operator
 _ACTOR_THREADS = 2
 _BLOCKS_AHEAD = 8
 _POLL_SECONDS = 0.3
@@ -120,7 +120,7 @@ class Ran:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataflow:
-    """Read -> embed and stage over a stream of shards."""
+    """Read -> embed and stage over a stream of shards; on CPUs one operator does both."""
 
     read: ReadAssets
     space: Space
@@ -175,28 +175,27 @@ class Dataflow:
         context.enable_progress_bars = False
         context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
-        context.target_max_block_size = max(self.read.block_bytes, 1 << 20)
+        held = max(self.read.block_bytes, 1 << 20)
+        # Where only receipts leave an actor, each does when it is written: whoever wants the run to end waits for one.
+        context.target_max_block_size = 1 if resources.decode else held
         # Else the reads fill whatever object store there is, and the peak grows with the corpus up to that.
         blocks = _BLOCKS_AHEAD * max(resources.actors * resources.passes, cores())
         context.execution_options.resource_limits = ray.data.ExecutionResources(
-            object_store_memory=blocks * context.target_max_block_size
+            object_store_memory=blocks * held
         )
         needs = {"num_cpus": resources.passes * _ACTOR_CPUS, **({"num_gpus": 1} if resources.gpu else {})}
+        read, whole = Read(self.read, teller), {"batch_size": None, "batch_format": "pyarrow"}
         model = (self.read.spec, self.space, self.stage, self.config, resources, teller)
-        return (
-            ray.data.from_blocks(shards)
-            .map_batches(
-                Read(self.read, teller), batch_size=None, batch_format="pyarrow", num_cpus=_READ_CPUS
-            )
-            .map_batches(
-                Embed,
-                fn_constructor_args=model,
-                batch_size=None,
-                batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=resources.actors, enable_true_multi_threading=True),
-                max_concurrency=_ACTOR_THREADS,
-                **needs,
-            )
+        data = ray.data.from_blocks(shards)
+        if not resources.decode:
+            data = data.map_batches(read, num_cpus=_READ_CPUS, **whole)
+        return data.map_batches(
+            Embed,
+            fn_constructor_args=(*model, read if resources.decode else None),
+            compute=ray.data.ActorPoolStrategy(size=resources.actors, enable_true_multi_threading=True),
+            max_concurrency=_ACTOR_THREADS,
+            **whole,
+            **needs,
         )
 
 

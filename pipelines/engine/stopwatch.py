@@ -14,7 +14,7 @@ class Stopwatch:
     """Splits an actor's life into what it does: at any time one thing, whatever its threads are at.
 
     It loads until it says `loaded`. From then on it is in the model while a thread is; else at storage while a
-    thread has rows, which it looks up or writes; else it waits for input.
+    thread has rows, which it looks up or writes; else it reads input, or waits for it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:

@@ -1,4 +1,4 @@
-"""The operators as Ray runs them: decode tasks, and the actors that hold the model."""
+"""The operators as Ray runs them: decode tasks, and the actors that hold the model and may decode too."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -53,9 +54,11 @@ class Read:
     def __call__(self, shard: pa.Table) -> Iterator[pa.Table]:
         """One shard of the listing."""
         check_house()
-        for rows in self.operator(shard):
-            self.teller.count(_read_counts(rows))
-            yield rows
+        yield from map(self._counted, self.operator(shard))
+
+    def _counted(self, rows: pa.Table) -> pa.Table:
+        self.teller.count(_read_counts(rows))
+        return rows
 
 
 def _read_counts(rows: pa.Table) -> dict[str, int]:
@@ -71,10 +74,10 @@ def _read_counts(rows: pa.Table) -> dict[str, int]:
 
 
 class Embed:
-    """The actor: the model is loaded once, and every call is one block of model-ready rows.
+    """The actor: the model is loaded once, and every call is one block of model-ready rows, or a shard that it reads.
 
-    Ray calls it in two threads: while the one's half block is in the model, the other's vectors are written. So the
-    model never waits for storage, and what a crash can cost is one block of each actor. The model's passes have
+    Ray calls it in two threads: while the one's half block is in the model, the other reads, or writes its vectors.
+    So the model never waits for storage, and what a crash can cost is one block of each actor. The model's passes have
     threads of their own: one on a GPU, and on CPUs several that share one copy of the weights.
     """
 
@@ -86,6 +89,7 @@ class Embed:
         config: RunConfig,
         resources: Resources,
         teller: Teller,
+        read: Read | None = None,
     ) -> None:
         import ray
 
@@ -108,10 +112,16 @@ class Embed:
         self.stage = stage
         self.half_block = max(1, config.block_rows // 2)
         self.teller = teller
+        self.read = read
         self.watch.loaded()
 
-    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        """What the reads made, half a block of rows at a time."""
+    def __call__(self, given: pa.Table) -> Iterator[pa.Table]:
+        """A shard of the listing where it reads, else what the reads made."""
+        # As maps, none of which holds a block of media while the next one is read.
+        yield from chain.from_iterable(map(self._block, (given,) if self.read is None else self.read(given)))
+
+    def _block(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """Half a block of rows at a time."""
         # Ray unites small outputs of the reads into blocks of its own size.
         for start in range(0, rows.num_rows, self.half_block):
             with self.watch.has_rows():

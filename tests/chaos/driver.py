@@ -1,4 +1,4 @@
-"""A run in a process of its own: `python -m tests.chaos.driver SOURCE LAKE LEDGER [FAILPOINT] [backfill]`."""
+"""A run in a process of its own: `python -m tests.chaos.driver SOURCE LAKE LEDGER [FAILPOINT] [backfill] [apart]`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ CONFIG = RunConfig(actors=1, block_rows=BLOCK_ROWS, shard_assets=8)
 SECONDS_PER_INPUT = 0.02
 
 
-def job(source: str, lake: str, ledger: str, salt: str = "a") -> EmbedJob:
+def job(source: str, lake: str, ledger: str, salt: str = "a", apart: bool = False) -> EmbedJob:
     return EmbedJob(
         sources=(source,),
         lake=lake,
         spec=CountingSpec(salt=salt, ledger=ledger, seconds=SECONDS_PER_INPUT),
         corpus="c",
-        config=CONFIG,
+        config=CONFIG.model_copy(update={"decode_apart": apart}),
         policy=Policy(coverage_floor=0.9),
         keep_prepared=True,
     )
 
 
-def backfill(source: str, lake: str, ledger: str) -> BackfillJob:
-    beside = replace(job(source, lake, ledger, "b"), sources=())
+def backfill(source: str, lake: str, ledger: str, apart: bool = False) -> BackfillJob:
+    beside = replace(job(source, lake, ledger, "b", apart), sources=())
     return BackfillJob(job=beside, backfill=Backfill(model="b"), batch_assets=BATCH_ASSETS)
 
 
@@ -129,9 +129,9 @@ FAILPOINTS = (
 
 if __name__ == "__main__":
     arm(sys.argv[4] if len(sys.argv) > 4 else "")
-    work = backfill if sys.argv[5:] == ["backfill"] else job
+    work = backfill if "backfill" in sys.argv[5:] else job
     try:
-        print(work(*sys.argv[1:4]).run().model_dump_json())
+        print(work(*sys.argv[1:4], apart="apart" in sys.argv[5:]).run().model_dump_json())
     except EmbedlakeError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

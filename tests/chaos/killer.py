@@ -33,9 +33,11 @@ class Run:
         ledger: Path,
         failpoint: str = "",
         work: Literal["embed", "backfill"] = "embed",
+        apart: bool = False,
     ) -> Run:
+        """Start one that decodes in its actors, or in tasks apart."""
         places = (str(source), str(lake), str(ledger))
-        command = [sys.executable, "-m", "tests.chaos.driver", *places, failpoint, work]
+        command = [sys.executable, "-m", "tests.chaos.driver", *places, failpoint, work, "apart" * apart]
         environment = {**os.environ, "RAY_worker_niceness": "0"}
         process = subprocess.Popen(
             command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
