@@ -17,7 +17,7 @@ from operators.prepared.store import Prepared
 from operators.sources.listing import Listed
 from operators.stage import StageRows
 from operators.storage import explained
-from pipelines.engine.cluster import cluster, decode_tasks
+from pipelines.engine.cluster import cluster
 from pipelines.engine.dataflow import Dataflow, Ran
 from pipelines.forget import forgotten_mask
 from pipelines.lease import Lease
@@ -126,7 +126,7 @@ class Run:
         with run_log(job.storage, log):
             job.progress.phase("embed", f"run {self.run_id}, log {log}")
             LOGGER.info("run %s: %d assets, %d segments staged before", self.run_id, work.num_rows, resumed)
-            cut = shards(with_staged(work, staged), job.config, decode_tasks())
+            cut = shards(with_staged(work, staged), job.config, flow.resources.shards)
             budget, wanted = job.policy.budget_gpu_hours, lease.wanted.is_set
             return flow.run(cut, work.num_rows, job.progress, budget, wanted), resumed
 

@@ -34,7 +34,9 @@ _RAY_ENV = {
     "RAY_num_workers_soft_limit": str(4 * cores()),
 }
 _SPARE_CPUS = 2
-_TASKS_A_CPU = 4
+ACTOR_THREADS = 2
+"""Of an actor, beside the model's own: while the one's rows are in the model, the other reads or writes."""
+_TASKS_EACH = 4
 _PASSES = 4
 """Of one process at once: with more, passes wait for the interpreter."""
 
@@ -74,13 +76,6 @@ def cluster(address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def decode_tasks() -> int:
-    """So many tasks at least keep all of the cluster busy to the end."""
-    import ray
-
-    return _TASKS_A_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def _keep_off_the_screen() -> None:
@@ -130,6 +125,14 @@ class Resources:
         actors = config.actors or max(1, devices // most)
         passes = min(most, max(1, devices // actors))
         return cls(actors, passes, config.actor_threads or max(1, cores() // (actors * passes)), gpu)
+
+    @property
+    def shards(self) -> int:
+        """So many at least keep whatever decodes busy to the end; more would give the model less at a time."""
+        import ray
+
+        readers = self.actors * ACTOR_THREADS if self.decode else int(ray.cluster_resources().get("CPU", 1))
+        return _TASKS_EACH * max(1, readers)
 
     def shared_threads(self, config: RunConfig) -> SharedThreads | None:
         """Threads for an actor's passes; those of a compiled model stay as they were when it was compiled."""

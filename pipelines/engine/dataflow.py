@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from operators.read import ReadAssets
 from operators.stage import StageRows
-from pipelines.engine.cluster import Resources, cores
+from pipelines.engine.cluster import ACTOR_THREADS, Resources, cores
 from pipelines.engine.desk import Desk
 from pipelines.engine.workers import Embed, Read, Teller
 from pipelines.failures import explained_workers
@@ -25,7 +25,6 @@ from schemas.space import Space
 
 _READ_CPUS = 1
 _ACTOR_CPUS = 0.9  # unlike the reads', or Ray fuses both into one operator
-_ACTOR_THREADS = 2
 _BLOCKS_AHEAD = 8
 _POLL_SECONDS = 0.3
 _GATE_SECONDS = 0.05
@@ -127,6 +126,11 @@ class Dataflow:
     stage: StageRows
     config: RunConfig
 
+    @property
+    def resources(self) -> Resources:
+        """What it takes of the cluster that is there."""
+        return Resources.of(self.config, self.read.spec.concurrent)
+
     def run(
         self,
         shards: Iterable[pa.Table],
@@ -144,7 +148,7 @@ class Dataflow:
             gpu_hours: actor-hours after which the run stops early; what is staged by then stays.
             wanted: asked after each block: whether to stop early because another writer waits.
         """
-        resources = Resources.of(self.config, self.read.spec.concurrent)
+        resources = self.resources
         seconds = None if gpu_hours is None else gpu_hours * 3600 / resources.actors
         started = time.monotonic()
         with (
@@ -192,8 +196,11 @@ class Dataflow:
         return data.map_batches(
             Embed,
             fn_constructor_args=(*model, read if resources.decode else None),
-            compute=ray.data.ActorPoolStrategy(size=resources.actors, enable_true_multi_threading=True),
-            max_concurrency=_ACTOR_THREADS,
+            compute=ray.data.ActorPoolStrategy(
+                size=resources.actors,
+                max_concurrent_calls_per_actor=ACTOR_THREADS,
+                enable_true_multi_threading=True,
+            ),
             **whole,
             **needs,
         )

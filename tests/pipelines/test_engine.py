@@ -23,7 +23,7 @@ from pipelines.engine.cluster import Resources, cores
 from pipelines.engine.dataflow import Dataflow
 from pipelines.progress import Silent
 from pipelines.shards import shards
-from schemas.config import RunConfig
+from schemas.config import DecodeConfig, RunConfig
 from schemas.errors import LakeError
 from schemas.recipe import Recipe
 from schemas.space import Space
@@ -162,3 +162,19 @@ def test_the_pool_has_a_thread_of_the_model_for_each_core(actors: int | None, co
     assert cores() - found.actors < at_once <= max(cores(), found.actors)
     assert actors is None or found.actors == actors
     assert concurrent or found.passes == 1
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize(
+    ("config", "decode"),
+    [
+        (RunConfig(), True),
+        (RunConfig(decode_apart=True), False),
+        (RunConfig(decode=DecodeConfig(isolated=False)), False),
+        (RunConfig(decode=DecodeConfig(isolated=False), decode_apart=False), False),
+    ],
+)
+def test_actors_on_cpus_decode_unless_decoders_share_their_process(config: RunConfig, decode: bool) -> None:
+    found = Resources.of(config, concurrent=True)
+    assert found.decode == decode
+    assert found.shards >= 4 * found.actors

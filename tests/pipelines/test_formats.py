@@ -17,7 +17,8 @@ from tests.operators.decode.texts import SAMPLES, png
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
-def test_every_text_format_is_embedded_and_located(tmp_path: Path) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_every_text_format_is_embedded_and_located(tmp_path: Path, apart: bool) -> None:
     source = tmp_path / "in"
     source.mkdir()
     for name, data in SAMPLES.items():
@@ -30,7 +31,7 @@ def test_every_text_format_is_embedded_and_located(tmp_path: Path) -> None:
         lake=str(tmp_path / "lake"),
         spec=HashSpec(),
         corpus="c",
-        config=RunConfig(actors=1),
+        config=RunConfig(actors=1, decode_apart=apart),
     )
     report = job.run()
     assert (report.counts.embedded, report.counts.quarantined) == (len(SAMPLES) + 3, 0), (
