@@ -1,6 +1,6 @@
 """Parts: what a model input is made of, in memory and as an Arrow column.
 
-Media travel as uint8 pixels and int16 samples: a quarter of float32's bytes through the object store.
+Media travel as uint8 pixels and int16 samples: a quarter of float32's bytes, in memory and between processes.
 """
 
 from __future__ import annotations

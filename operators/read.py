@@ -1,4 +1,4 @@
-"""Read assets: fetch, decode, segment and prepare one shard of the listing on a CPU worker."""
+"""Read assets: fetch, decode, segment and prepare one shard of the listing."""
 
 from __future__ import annotations
 

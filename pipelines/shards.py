@@ -1,4 +1,4 @@
-"""Cut a run's work into decode tasks."""
+"""Cut a run's work into shards."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from schemas.config import RunConfig
 from schemas.tables import STAGED_COLUMN
 
 _FEW = 16
-"""A task of fewer small assets makes blocks that a model has too little of."""
+"""A shard of fewer small assets makes blocks that a model has too little of."""
 
 
 def shards(work: pa.Table, config: RunConfig, least: int = 16) -> Iterator[pa.Table]:
-    """The work in decode tasks: bounded in assets and bytes, `least` of them where that leaves each enough to do.
+    """The work in shards: each is bounded in assets and bytes, `least` of them where that leaves each enough.
 
     Rows are spread by a hash of their URI, so that the shards' costs are alike whatever the folders hold.
     """

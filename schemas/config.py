@@ -49,12 +49,16 @@ class RunConfig(Frozen):
     )
     decode_apart: bool | None = Field(
         default=None,
-        description="read and decode in tasks of their own, not in the embedding actors; on GPUs when None",
+        description="read and decode in tasks apart from the actors; None: beside GPUs, and if not isolated always",
     )
-    shard_assets: int = Field(default=512, gt=0, description="assets of one decode task, at most")
-    shard_bytes: int = Field(default=32 << 20, gt=0, description="bytes of one decode task, about")
+    shard_assets: int = Field(
+        default=512, gt=0, description="assets of one shard, which is read in one go, at most"
+    )
+    shard_bytes: int = Field(default=32 << 20, gt=0, description="bytes of one shard, about")
     block_rows: int = Field(
-        default=1024, gt=0, description="rows that an actor holds and a crash can cost, in two halves"
+        default=1024,
+        gt=0,
+        description="rows that an actor embeds at once and a crash can cost, in a part for each call",
     )
     block_bytes: int = Field(default=32 << 20, gt=0, description="media of such a block, about")
     decode: DecodeConfig = DecodeConfig()

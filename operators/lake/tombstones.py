@@ -28,8 +28,8 @@ _SCHEMA = pa.schema([pa.field("hash", pa.binary(_HASH_BYTES), nullable=False)])
 class Tombstones:
     """The forgotten URIs of one corpus. The salt is the corpus' own, so two lists cannot be compared."""
 
-    salt: bytes = field(default_factory=lambda: secrets.token_bytes(_SALT_BYTES))
-    hashes: frozenset[bytes] = frozenset()
+    salt: bytes = field(default_factory=lambda: secrets.token_bytes(_SALT_BYTES), repr=False)
+    hashes: frozenset[bytes] = field(default=frozenset(), repr=False)
 
     @classmethod
     def read(cls, uri: str, storage: Storage) -> Tombstones:

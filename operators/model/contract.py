@@ -37,7 +37,7 @@ class TextCounter(Protocol):
 
 
 class Preparer(Protocol):
-    """The CPU half of a model: everything that must not happen on the actor."""
+    """The CPU half of a model: everything that a GPU would wait for."""
 
     counter: TextCounter
 

@@ -1,4 +1,4 @@
-"""Any text-only sentence-transformers model: tokens on CPU workers, the forward pass on the actor."""
+"""Any text-only sentence-transformers model: tokens where assets are read, the forward pass on the device."""
 
 from __future__ import annotations
 

@@ -34,9 +34,9 @@ _RAY_ENV = {
     "RAY_num_workers_soft_limit": str(4 * cores()),
 }
 _SPARE_CPUS = 2
-ACTOR_THREADS = 2
-"""Of an actor, beside the model's own: while the one's rows are in the model, the other reads or writes."""
 _TASKS_EACH = 4
+_CALLS = 2
+"""Of an actor at once: while the one's rows are in the model, the other's are read or written."""
 _PASSES = 4
 """Of one process at once: with more, passes wait for the interpreter."""
 
@@ -127,11 +127,16 @@ class Resources:
         return cls(actors, passes, config.actor_threads or max(1, cores() // (actors * passes)), gpu)
 
     @property
+    def calls(self) -> int:
+        """Calls of an actor at once; where it decodes, as many as it has CPUs: each has rows in the model or reads."""
+        return max(_CALLS, self.passes) if self.decode else _CALLS
+
+    @property
     def shards(self) -> int:
         """So many at least keep whatever decodes busy to the end; more would give the model less at a time."""
         import ray
 
-        readers = self.actors * ACTOR_THREADS if self.decode else int(ray.cluster_resources().get("CPU", 1))
+        readers = self.actors * self.calls if self.decode else int(ray.cluster_resources().get("CPU", 1))
         return _TASKS_EACH * max(1, readers)
 
     def shared_threads(self, config: RunConfig) -> SharedThreads | None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from operators.read import ReadAssets
 from operators.stage import StageRows
-from pipelines.engine.cluster import ACTOR_THREADS, Resources, cores
+from pipelines.engine.cluster import Resources, cores
 from pipelines.engine.desk import Desk
 from pipelines.engine.workers import Embed, Read, Teller
 from pipelines.failures import explained_workers
@@ -142,7 +142,7 @@ class Dataflow:
         """Run the shards through the pool; progress is told several times a second.
 
         Args:
-            shards: listing rows, one table for each decode task.
+            shards: listing rows, each table read in one go.
             assets: how many rows they are.
             progress: who watches.
             gpu_hours: actor-hours after which the run stops early; what is staged by then stays.
@@ -172,10 +172,11 @@ class Dataflow:
             times = _times(actor)
         return Ran(resources.actors, times, budget_spent, gave_way)
 
-    def _dataset(self, shards: list[pa.Table], resources: Resources, teller: Teller) -> Any:
+    def _context(self, resources: Resources) -> Any:
+        """Ray Data's settings, a copy: whoever has joined Ray before keeps theirs."""
         import ray.data
 
-        context = ray.data.DataContext.get_current()
+        context = ray.data.DataContext.get_current().copy()
         context.enable_progress_bars = False
         context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
@@ -187,23 +188,25 @@ class Dataflow:
         context.execution_options.resource_limits = ray.data.ExecutionResources(
             object_store_memory=blocks * held
         )
+        return context
+
+    def _dataset(self, shards: list[pa.Table], resources: Resources, teller: Teller) -> Any:
+        import ray.data
+
         needs = {"num_cpus": resources.passes * _ACTOR_CPUS, **({"num_gpus": 1} if resources.gpu else {})}
         read, whole = Read(self.read, teller), {"batch_size": None, "batch_format": "pyarrow"}
         model = (self.read.spec, self.space, self.stage, self.config, resources, teller)
-        data = ray.data.from_blocks(shards)
-        if not resources.decode:
-            data = data.map_batches(read, num_cpus=_READ_CPUS, **whole)
-        return data.map_batches(
-            Embed,
-            fn_constructor_args=(*model, read if resources.decode else None),
-            compute=ray.data.ActorPoolStrategy(
-                size=resources.actors,
-                max_concurrent_calls_per_actor=ACTOR_THREADS,
-                enable_true_multi_threading=True,
-            ),
-            **whole,
-            **needs,
+        pool = ray.data.ActorPoolStrategy(
+            size=resources.actors,
+            max_concurrent_calls_per_actor=resources.calls,
+            enable_true_multi_threading=True,
         )
+        with ray.data.DataContext.current(self._context(resources)):
+            data = ray.data.from_blocks(shards)
+            if not resources.decode:
+                data = data.map_batches(read, num_cpus=_READ_CPUS, **whole)
+            arguments = (*model, read if resources.decode else None)
+            return data.map_batches(Embed, fn_constructor_args=arguments, compute=pool, **whole, **needs)
 
 
 def _times(desk: Any) -> tuple[ActorSeconds, ...]:
@@ -239,4 +242,6 @@ def _watched(desk: Any, assets: int, progress: Progress) -> Iterator[None]:
 def _snapshot(counts: dict[str, int], assets: int) -> Snapshot:
     errors = {name[6:]: n for name, n in counts.items() if name.startswith("error:")}
     plain = {name: n for name, n in counts.items() if ":" not in name}
+    # What a dead worker had read is read again.
+    plain["assets_done"] = min(plain.get("assets_done", 0), assets)
     return Snapshot(assets=assets, errors=errors, failed=sum(errors.values()), **plain)

@@ -76,8 +76,9 @@ def _read_counts(rows: pa.Table) -> dict[str, int]:
 class Embed:
     """The actor: the model is loaded once, and every call is one block of model-ready rows, or a shard that it reads.
 
-    Ray calls it in two threads: while the one's half block is in the model, the other reads, or writes its vectors.
-    So the model never waits for storage, and what a crash can cost is one block of each actor. The model's passes have
+    Ray calls it in two threads or more: while the one's part of a block is in the model, another reads, or writes its
+    vectors. So the model never waits for storage, and what a crash can embed twice is one block of each actor; shards
+    that it was reading are read again. The model's passes have
     threads of their own: one on a GPU, and on CPUs several that share one copy of the weights.
     """
 
@@ -110,7 +111,7 @@ class Embed:
             threads=resources.shared_threads(config),
         )
         self.stage = stage
-        self.half_block = max(1, config.block_rows // 2)
+        self.part_rows = max(1, config.block_rows // resources.calls)
         self.teller = teller
         self.read = read
         self.watch.loaded()
@@ -121,16 +122,16 @@ class Embed:
         yield from chain.from_iterable(map(self._block, (given,) if self.read is None else self.read(given)))
 
     def _block(self, rows: pa.Table) -> Iterator[pa.Table]:
-        """Half a block of rows at a time."""
+        """A part of the rows at a time; the parts of all calls make one block."""
         # Ray unites small outputs of the reads into blocks of its own size.
-        for start in range(0, rows.num_rows, self.half_block):
+        for start in range(0, rows.num_rows, self.part_rows):
             with self.watch.has_rows():
-                staged = self._half(rows.slice(start, self.half_block))
+                staged = self._part(rows.slice(start, self.part_rows))
             # Waited for: the driver reads the desk as soon as it has the last block.
             self.teller.spent(self.me, self.watch.spent())
             yield staged
 
-    def _half(self, rows: pa.Table) -> pa.Table:
+    def _part(self, rows: pa.Table) -> pa.Table:
         segments = pc.sum(pc.equal(rows["kind"], SEGMENT_KIND)).as_py() or 0
         staged = self.stage.earlier(rows)
         if staged is None:

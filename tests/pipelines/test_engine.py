@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import ray
+import ray.data
 
 from operators.lake.receipts import Receipts
 from operators.lake.tables import Table
@@ -151,6 +152,25 @@ def test_whoever_never_comes_out_is_ended_after_an_error(monkeypatch: pytest.Mon
 def marks(receipts: str) -> dict[str, list[str]]:
     storage = Storage()
     return {kind: sorted(storage.names(f"{receipts}.{kind}")) for kind in ("begun", "ended")}
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_whoever_has_joined_ray_keeps_their_settings(tmp_path: Path) -> None:
+    before = ray.data.DataContext.get_current()
+    block_bytes, limits = before.target_max_block_size, before.execution_options.resource_limits
+    flow, cut = make_flow(tmp_path, StageRows)
+    flow.run(cut, 60, Silent())
+    after = ray.data.DataContext.get_current()
+    assert (after.target_max_block_size, after.execution_options.resource_limits) == (block_bytes, limits)
+    assert after.enable_progress_bars
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("calls", [1, 4])
+def test_an_actor_that_decodes_has_a_call_for_each_cpu(calls: int) -> None:
+    found = Resources(actors=1, passes=calls, threads=1, gpu=False, decode=True)
+    assert found.calls == max(2, calls)
+    assert Resources(actors=1, passes=calls, threads=1, gpu=False).calls == 2
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -10,6 +10,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -436,6 +437,9 @@ def test_the_memory_of_the_parent_does_not_grow_with_what_its_children_die_of(is
     assert psutil.Process().memory_info().rss - before < 16 << 20
 
 
-def test_a_process_has_one_set_of_decoders_for_its_limits() -> None:
-    assert decoders(LIMITS) is decoders(LIMITS.model_copy())
-    assert decoders(LIMITS) is not decoders(DecodeConfig())
+def test_a_thread_has_one_set_of_decoders_for_its_limits_and_no_other_thread_has_it() -> None:
+    mine = decoders(LIMITS)
+    assert mine is decoders(LIMITS.model_copy())
+    assert mine is not decoders(DecodeConfig())
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(decoders, LIMITS).result() is not mine
