@@ -34,7 +34,7 @@ _RAY_ENV = {
     "RAY_num_workers_soft_limit": str(4 * cores()),
 }
 _SPARE_CPUS = 2
-_TASKS_EACH = 4
+_SHARDS_EACH = 4
 _CALLS = 2
 """Of an actor at once: while the one's rows are in the model, the other's are read or written."""
 _PASSES = 4
@@ -128,16 +128,16 @@ class Resources:
 
     @property
     def calls(self) -> int:
-        """Calls of an actor at once; where it decodes, as many as it has CPUs: each has rows in the model or reads."""
+        """Calls of an actor at once; where it decodes, one for each pass: it has rows there or reads."""
         return max(_CALLS, self.passes) if self.decode else _CALLS
 
     @property
     def shards(self) -> int:
-        """So many at least keep whatever decodes busy to the end; more would give the model less at a time."""
+        """So many at least keep whatever decodes busy to the end."""
         import ray
 
         readers = self.actors * self.calls if self.decode else int(ray.cluster_resources().get("CPU", 1))
-        return _TASKS_EACH * max(1, readers)
+        return _SHARDS_EACH * max(1, readers)
 
     def shared_threads(self, config: RunConfig) -> SharedThreads | None:
         """Threads for an actor's passes; those of a compiled model stay as they were when it was compiled."""

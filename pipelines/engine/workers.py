@@ -78,8 +78,8 @@ class Embed:
 
     Ray calls it in two threads or more: while the one's part of a block is in the model, another reads, or writes its
     vectors. So the model never waits for storage, and what a crash can embed twice is one block of each actor; shards
-    that it was reading are read again. The model's passes have
-    threads of their own: one on a GPU, and on CPUs several that share one copy of the weights.
+    that it was reading are read again. The model's passes have threads of their own: one on a GPU, and on CPUs several
+    that share one copy of the weights.
     """
 
     def __init__(

@@ -33,8 +33,8 @@ from tests.models.hashed import HashSpec
 
 CONFIG = RunConfig(actors=2, block_rows=2, shard_assets=2)
 LAYOUTS = {
-    "decoding apart": RunConfig(actors=2, block_rows=2, shard_assets=2, decode_apart=True),
-    "decoding in actors": RunConfig(actors=2, block_rows=2, shard_assets=30, decode_apart=False),
+    "decoding apart": CONFIG.model_copy(update={"decode_apart": True}),
+    "decoding in actors": CONFIG.model_copy(update={"decode_apart": False, "shard_assets": 30}),
 }
 """An actor that decodes tells of each block of a shard, however many there are."""
 STAGING_S = 0.7
@@ -165,12 +165,11 @@ def test_whoever_has_joined_ray_keeps_their_settings(tmp_path: Path) -> None:
     assert after.enable_progress_bars
 
 
-@pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("calls", [1, 4])
-def test_an_actor_that_decodes_has_a_call_for_each_cpu(calls: int) -> None:
-    found = Resources(actors=1, passes=calls, threads=1, gpu=False, decode=True)
-    assert found.calls == max(2, calls)
-    assert Resources(actors=1, passes=calls, threads=1, gpu=False).calls == 2
+@pytest.mark.parametrize(("passes", "calls"), [(1, 2), (2, 2), (4, 4)])
+def test_an_actor_that_decodes_has_a_call_for_each_pass(passes: int, calls: int) -> None:
+    found = Resources(actors=1, passes=passes, threads=1, gpu=False, decode=True)
+    assert found.calls == calls
+    assert Resources(actors=1, passes=passes, threads=1, gpu=False).calls == 2
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -86,9 +86,10 @@ class AudioTower(nn.Module):
     @torch.inference_mode()
     def _hear(self, sounds: Sequence[Sound], seconds: Sequence[int]) -> list[torch.Tensor]:
         states: list[torch.Tensor] = [torch.empty(0)] * len(sounds)
-        for length in set(seconds):
-            alike = [i for i, own in enumerate(seconds) if own == length]
-            for i, found in zip(alike, self.states([sounds[i] for i in alike], length), strict=True):
+        at_once = _SECONDS_ENCODED if self.mel.device.type == "cpu" else _SECONDS_AT_ONCE
+        for alike in micro_batches(seconds, at_once, waste=0):
+            heard = self.states([sounds[i] for i in alike], seconds[alike[0]])
+            for i, found in zip(alike, heard, strict=True):
                 states[i] = found
         spoken = greedy_paths(self.decoder, states, seconds)
         rows = []
@@ -102,10 +103,8 @@ class AudioTower(nn.Module):
 
     def states(self, sounds: Sequence[Sound], seconds: int) -> torch.Tensor:
         """The encoder's states of sounds with silence up to so many seconds: `[sounds, 50 * seconds, WIDTH]`."""
-        cpu = self.mel.device.type == "cpu"
-        at_once = max(1, _SECONDS_ENCODED // seconds) if cpu else len(sounds)
-        cut = [sounds[start : start + at_once] for start in range(0, len(sounds), at_once)]
-        return torch.cat([self.encoder(self._log_mel(some, seconds)) for some in cut])
+        found: torch.Tensor = self.encoder(self._log_mel(sounds, seconds))
+        return found
 
     def _log_mel(self, sounds: Sequence[Sound], seconds: int) -> torch.Tensor:
         """Whisper's log-mel `[sounds, 80, 100 * seconds]`."""
