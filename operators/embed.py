@@ -17,7 +17,7 @@ from operators.model.batching import micro_batches
 from operators.model.contract import Engine
 from operators.model.threads import SharedThreads
 from operators.parts import Part, from_arrow
-from schemas.errors import ErrorCode, Stage, described
+from schemas.errors import ErrorCode, ModelError, Stage, described
 from schemas.space import Space
 from schemas.tables import QUARANTINED, SEGMENT_KIND
 
@@ -76,6 +76,9 @@ class EmbedSegments:
 
         Returns:
             float32 `[inputs, dim]` with zeros where there is a reason, and the reasons.
+
+        Raises:
+            ModelError: what of the model was left on disk cannot be read.
         """
         vectors = np.zeros((len(inputs), self.space.card.dim), np.float32)
         reasons: list[Reason | None] = [None] * len(inputs)
@@ -110,6 +113,8 @@ class EmbedSegments:
             try:
                 with self.threads or nullcontext():
                     found.append((rows, self.engine.embed([inputs[i] for i in rows])))
+            except ModelError:
+                raise  # it is the model that is broken, not the rows
             except Exception as error:
                 if len(rows) == 1:
                     found.append((rows, (ErrorCode.EMBED_FAILED, described(error))))

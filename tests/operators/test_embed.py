@@ -7,11 +7,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
 from operators.embed import EmbedSegments
 from operators.model.contract import Inputs
 from operators.parts import Part, PartKind
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, ModelError
 from schemas.recipe import Recipe
 from schemas.space import Space
 from tests.models.hashed import HashEngine, HashSpec
@@ -40,6 +41,19 @@ def test_two_bad_rows_of_sixty_four_are_found_by_bisection() -> None:
     good = [i for i in range(64) if i not in codes]
     assert np.allclose(vectors[good], HashEngine().embed([inputs[0]])[0])
     assert engine.calls <= 1 + 4 * 6
+
+
+class Broken(HashEngine):
+    def embed(self, inputs: Inputs) -> np.ndarray:
+        raise ModelError("a tower cannot be read")
+
+
+def test_a_model_that_cannot_be_read_is_no_fault_of_the_rows() -> None:
+    embed = EmbedSegments(
+        engine=Broken(), space=Space(card=HashSpec().card, recipe=Recipe()), token_budget=1 << 20
+    )
+    with pytest.raises(ModelError, match="a tower cannot be read"):
+        embed.vectors([(Part(PartKind.TEXT, "a cat"),)] * 8, np.full(8, 2, np.int32))
 
 
 class Meeting(HashEngine):

@@ -14,6 +14,7 @@ from operators.model.batching import micro_batches
 from operators.model.contract import Inputs
 from operators.model.device import products_in, token_budget
 from operators.model.fused.network import FusedNetwork, Piece
+from operators.model.lazy import loaded_when_called
 from operators.parts import Part, PartKind
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 See = Callable[[torch.Tensor], torch.Tensor]
 """uint8 pixels `[pictures, side, side, 3]` to features `[pictures, vision_dim]`."""
+Hear = Callable[[Sequence[npt.NDArray[np.int16]]], list[torch.Tensor]]
+"""Sounds (mono, 16 kHz) to features of each, `[rows, audio_dim]`."""
 
 _PICTURES = {"cpu": 8}
 """A core's cache holds what so few become in the tower: 32 take 1.4 times as long."""
@@ -33,24 +36,53 @@ _SECOND = 16_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusedEngine:
-    """Network and towers on one device; `dtype` is that of their matrix products."""
+    """Network and towers on one device; `dtype` is that of their matrix products.
+
+    A tower is loaded when the first medium needs it: a run over pictures never holds what hears.
+    """
 
     network: FusedNetwork
     vision: See
-    hearing: AudioTower
+    hearing: Hear
     device: torch.device
     dtype: torch.dtype = torch.float32
 
     @classmethod
     def of(
-        cls, network: FusedNetwork, vision: VisionTower, hearing: AudioTower, dtype: torch.dtype
+        cls,
+        network: FusedNetwork,
+        vision: Callable[[], VisionTower],
+        hearing: Callable[[], AudioTower],
+        dtype: torch.dtype,
     ) -> FusedEngine:
-        """The engine of parts on one device, whose weights are held in the type of their products from now on."""
+        """The engine of parts on one device, whose weights are held in the type of their products from now on.
+
+        Args:
+            network: loaded.
+            vision: loads the tower, onto the network's device.
+            hearing: likewise.
+            dtype: of matrix products.
+        """
         network.trunk.multiply_in(dtype)
-        vision.multiply_in(dtype)
-        hearing.pack()
+
+        def see() -> See:
+            tower = vision()
+            tower.multiply_in(dtype)
+            return tower
+
+        def hear() -> Hear:
+            tower = hearing()
+            tower.pack()
+            return tower.encode
+
         device = network.projection.weight.device
-        return cls(network=network, vision=vision, hearing=hearing, device=device, dtype=dtype)
+        return cls(
+            network=network,
+            vision=loaded_when_called(see),
+            hearing=loaded_when_called(hear),
+            device=device,
+            dtype=dtype,
+        )
 
     def embed(self, inputs: Inputs) -> npt.NDArray[np.float32]:
         """Vectors of prepared inputs of any mix of kinds: float32 `[inputs, dim]`, of any length.
@@ -119,7 +151,7 @@ class FusedEngine:
 
     def hear(self, sounds: Sequence[npt.NDArray[np.int16]]) -> list[torch.Tensor]:
         """Features of each sound: a row for each token heard in it."""
-        return self.hearing.encode(sounds) if sounds else []
+        return self.hearing(sounds) if sounds else []
 
 
 def _load(part: Part) -> float:

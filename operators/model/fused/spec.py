@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -20,6 +21,7 @@ from schemas.card import ImageInput, Limits, Modality, ModelCard, Role, TokenCos
 from schemas.errors import ModelError
 
 if TYPE_CHECKING:
+    from operators.model.fused.efficientnet import VisionTower
     from operators.model.fused.engine import FusedEngine
 
 FAMILY = "fused"
@@ -65,7 +67,9 @@ class FusedSpec:
     def load(
         self, device: str | None = None, threads: int | None = None, *, exact: bool = False
     ) -> FusedEngine:
-        """Towers and trunk, after every ingredient was verified; bfloat16 products where the device has them.
+        """The model, after every ingredient was verified; bfloat16 products where the device has them.
+
+        Its towers are read when the first picture or sound comes.
 
         Raises:
             ModelError: an ingredient or the weights are missing, or others than the card names.
@@ -80,13 +84,22 @@ class FusedSpec:
         from operators.model.fused.network import load_network
         from operators.model.fused.towers import AudioTower
 
+        def vision() -> VisionTower:
+            with self._loading():
+                return load_tower(ingredients.CLASSIFIER.path()).to(chosen)
+
+        def hearing() -> AudioTower:
+            with self._loading():
+                return AudioTower(ingredients.SPEECH.path()).to(chosen)
+
+        with self._loading():
+            network = load_network(_folder(self.source)).to(chosen)
+            return FusedEngine.of(network, vision, hearing, product_dtype(chosen, exact=exact))
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
         try:
-            return FusedEngine.of(
-                load_network(_folder(self.source)).to(chosen),
-                load_tower(ingredients.CLASSIFIER.path()).to(chosen),
-                AudioTower(ingredients.SPEECH.path()).to(chosen),
-                product_dtype(chosen, exact=exact),
-            )
+            yield
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"model '{self.card.model_id}' cannot be loaded: {first_line(error)}") from error
 
