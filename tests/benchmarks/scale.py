@@ -3,8 +3,9 @@
 Texts of 40 words go through whole runs with a model that weighs nothing, so that all that is measured is
 embedlake's own: listing, planning, reading in isolated children, batching, staging, receipts, publishing. Every
 run is a process of its own; what a run over 16 assets takes is taken off. CPU seconds are those of all processes,
-which others on the machine spoil least. With `--nodes` 10,000 assets run on local clusters of so many Ray nodes with
-as many CPUs and actors in all: on one machine more nodes cannot be faster, but they may not cost more.
+which others on the machine spoil least. Rounds go through all sizes in turn; the tables have their medians. With
+`--nodes` 10,000 assets run on local clusters of so many Ray nodes with as many CPUs and actors in all: on one machine
+more nodes cannot be faster, but they may not cost more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
@@ -54,6 +56,7 @@ def main() -> None:
     """Measure, print the tables, write the JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scale", description=__doc__)
     parser.add_argument("--assets", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--nodes", type=int, nargs="*", default=NODES)
     parser.add_argument(
         "--one", nargs=3, metavar=("SOURCE", "LAKE", "NODES"), help="one run, in this process"
@@ -65,21 +68,22 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        start = measure(home, _START)
-        sizes = [measure(home, assets) for assets in sorted(arguments.assets)]
-        show("corpora", start, sizes)
-        spread = []
-        if arguments.nodes:
-            starts = {nodes: measure(home, _START, nodes) for nodes in arguments.nodes}
-            spread = [measure(home, NODES_ASSETS, nodes) for nodes in arguments.nodes]
-            for one in spread:
-                show(f"{one.nodes} nodes", starts[one.nodes], [one])
+        corpora = rounds(home, (_START, *sorted(arguments.assets)), 0, arguments.rounds)
+        show("corpora", corpora)
+        spread = [rounds(home, (_START, NODES_ASSETS), nodes, arguments.rounds) for nodes in arguments.nodes]
+        for nodes, found in zip(arguments.nodes, spread, strict=True):
+            show(f"{nodes} nodes", found)
     document = {
-        "start": asdict(start),
-        "sizes": [asdict(m) for m in sizes],
-        "nodes": [asdict(m) for m in spread],
+        "sizes": [asdict(one) for runs in corpora for one in runs],
+        "nodes": [asdict(one) for found in spread for runs in found for one in runs],
     }
     keep("scale", document)
+
+
+def rounds(home: Path, sizes: Sequence[int], nodes: int, turns: int) -> list[list[Measured]]:
+    """The runs of each size, a round through all of them at a time."""
+    turned = [[measure(home, assets, nodes) for assets in sizes] for _ in range(turns)]
+    return [list(runs) for runs in zip(*turned, strict=True)]
 
 
 def measure(home: Path, assets: int, nodes: int = 0) -> Measured:
@@ -132,7 +136,9 @@ def ray_nodes(nodes: int) -> Iterator[str | None]:
 
 
 def corpus(folder: Path, assets: int) -> Path:
-    """So many texts of 40 words, a thousand a folder."""
+    """So many texts of 40 words, a thousand a folder; one that is there already is kept."""
+    if folder.exists():
+        return folder
     draw = random.Random(assets)
     for n in range(assets):
         below = folder / f"{n // _FOLDER:04d}"
@@ -142,19 +148,20 @@ def corpus(folder: Path, assets: int) -> Path:
     return folder
 
 
-def show(title: str, start: Measured, measured: Sequence[Measured]) -> None:
-    """A row a run, without what the start takes."""
+def show(title: str, found: Sequence[Sequence[Measured]]) -> None:
+    """A row a size, without what the first of them takes."""
     table = Table(
         "assets", "CPU ms an asset", "wall ms an asset", "phases, s", "peak MB", title=title, box=None
     )
-    for one in measured:
-        more = one.assets - start.assets
-        phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in one.phases.items())
-        each = (
-            f"{1000 * (after - before) / more:.2f}"
-            for before, after in ((start.cpu, one.cpu), (start.wall, one.wall))
-        )
-        table.add_row(f"{one.assets:,}", *each, phases, f"{one.peak_mb:,.0f}")
+    start, *sizes = found
+    for runs in sizes:
+        more = runs[0].assets - start[0].assets
+        cpu = median(r.cpu for r in runs) - median(r.cpu for r in start)
+        wall = median(r.wall for r in runs) - median(r.wall for r in start)
+        phases = ", ".join(f"{name} {median(r.phases[name] for r in runs):.1f}" for name in runs[0].phases)
+        peak = median(r.peak_mb for r in runs)
+        each = (f"{1000 * spent / more:.2f}" for spent in (cpu, wall))
+        table.add_row(f"{runs[0].assets:,}", *each, phases, f"{peak:,.0f}")
     Console(width=110).print(table)
 
 
