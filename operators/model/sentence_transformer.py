@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.model.batching import embed_in_batches, pad
-from operators.model.contract import Inputs
+from operators.model.bert.shape import TextShape, pooling_modes
+from operators.model.contract import Engine, Inputs
 from operators.model.device import (
     hold_products_in,
     pick_device,
@@ -65,25 +66,33 @@ class SentenceTransformerSpec:
             FastTokenizer.from_folder(self.source.folder()), self.card, self.card.prompt(role)
         )
 
-    def load(
-        self, device: str | None = None, threads: int | None = None, *, exact: bool = False
-    ) -> TextEngine:
-        """The model on a device, with bfloat16 products where it has them.
+    def load(self, device: str | None = None, threads: int | None = None, *, exact: bool = False) -> Engine:
+        """The model on a device, with bfloat16 products where it has them; most run on the encoder that is packed here.
 
         Raises:
             ModelError: the weights cannot be read, or are not those of the card.
         """
-        from sentence_transformers import SentenceTransformer
-
         folder = self.source.folder()
         check_weights(folder, self.card)
         chosen = pick_device(device, threads)
-        quiet_transformers()
+        dtype = product_dtype(chosen, exact=exact)
         try:
-            model = SentenceTransformer(str(folder), device=str(chosen), local_files_only=True)
+            return _engine(folder, chosen, dtype)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"model '{self.card.model_id}' cannot be loaded: {first_line(error)}") from error
-        return TextEngine(model.eval(), token_budget(chosen), product_dtype(chosen, exact=exact))
+
+
+def _engine(folder: Path, device: torch.device, dtype: torch.dtype) -> Engine:
+    shape = TextShape.read(folder)
+    if shape is not None:
+        from operators.model.bert.text import BertText
+
+        return BertText.load(folder, shape, device, dtype)
+    from sentence_transformers import SentenceTransformer
+
+    quiet_transformers()
+    model = SentenceTransformer(str(folder), device=str(device), local_files_only=True)
+    return TextEngine(model.eval(), token_budget(device), dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +122,10 @@ class TextPreparer:
 
 
 class TextEngine:
-    """A loaded text model, whose weights are held in the type of its products; inputs are parts of token ids."""
+    """A text model as sentence-transformers runs it; inputs are parts of token ids.
+
+    Its weights are held in the type of its products.
+    """
 
     def __init__(self, model: SentenceTransformer, budget: int, dtype: torch.dtype) -> None:
         hold_products_in(dtype, model)
@@ -198,10 +210,8 @@ def _dim(folder: Path) -> int:
         if name == "Pooling":
             if not config.get("include_prompt", True):
                 raise ModelError(f"'{folder}' leaves prompts out of its pooling, which embedlake cannot do")
-            modes = sum(bool(v) for k, v in config.items() if k.startswith("pooling_mode_"))
-            named = config.get("pooling_mode", "mean")
-            modes = modes or (1 if isinstance(named, str) else len(named))
-            dim = modes * (config.get("embedding_dimension") or config["word_embedding_dimension"])
+            modes = pooling_modes(config)
+            dim = len(modes) * (config.get("embedding_dimension") or config["word_embedding_dimension"])
         elif name == "Dense":
             dim = config["out_features"]
     if not dim:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from tokenizers import Tokenizer
 
+from operators.model.bert.text import BertText
 from operators.model.composed.fusion import Vector, unit
-from operators.model.composed.ingredients import SPEECH_TOKENIZER, TEXT
-from operators.model.composed.text import TextTower
+from operators.model.composed.ingredients import SPEECH_TOKENIZER, TEXT, TEXT_SHAPE
 from operators.model.contract import Inputs
 from operators.model.fused.engine import FusedEngine
 from operators.model.fused.greedy import CANDIDATES
@@ -35,7 +36,7 @@ class LateFusion:
     def __init__(self, fused: FusedEngine, see: Map, say: Map) -> None:
         folder = TEXT.verified().parent
         self._fused, self._look, self._say = fused, see, say
-        self._text = TextTower(folder, fused.device)
+        self._text = BertText.load(folder, TEXT_SHAPE, fused.device, torch.float32)
         self._tokenizer = FastTokenizer.from_folder(folder)
         self._heard: Tokenizer = Tokenizer.from_file(str(SPEECH_TOKENIZER.verified()))
 
@@ -48,7 +49,7 @@ class LateFusion:
         )
         found: list[list[tuple[PartKind, float, Vector]]] = [[] for _ in inputs]
         if rows:
-            said = self._say(self._text.embed([r for _, _, r in rows]))
+            said = self._say(self._text.read([r for _, _, r in rows]))
             for (i, kind, row), vector in zip(rows, said, strict=True):
                 found[i].append((kind, float(len(row)), unit(vector)))
         pictures = [(i, p) for i, p in flat if p.kind in (PartKind.IMAGE, PartKind.FRAME)]

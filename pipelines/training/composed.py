@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from operators.model.bert.text import BertText
 from operators.model.composed import ingredients
 from operators.model.composed.heads import ImageHead, load_heads, reduce, save_heads
-from operators.model.composed.text import TextTower
 from operators.model.tokens import FastTokenizer
 from pipelines.evaluation.baselines import knn_transfer
 from pipelines.evaluation.retrieval import Result, evaluate
@@ -92,7 +92,8 @@ def embed_texts(texts: Sequence[str]) -> Vectors:
     folder = ingredients.TEXT.verified().parent
     tokenizer = FastTokenizer.from_folder(folder)
     rows = [np.concatenate([tokenizer.prefix, tokenizer.ids(t), tokenizer.suffix]) for t in texts]
-    return TextTower(folder, torch.device("cpu")).embed(rows)
+    tower = BertText.load(folder, ingredients.TEXT_SHAPE, torch.device("cpu"), torch.float32)
+    return tower.read(rows)
 
 
 def embed_features(head: ImageHead, features: Vectors) -> Vectors:

@@ -15,7 +15,9 @@ _TEXT = "the a cat dog boat sat on mat river ran far away query passage : , . [ 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def build_tiny_text(folder: Path, max_tokens: int = 64, prompts: dict[str, str] | None = None) -> Path:
+def build_tiny_text(
+    folder: Path, max_tokens: int = 64, prompts: dict[str, str] | None = None, pooling: str = "mean"
+) -> Path:
     """Save a 32-wide model that takes `max_tokens` tokens.
 
     Its tokenizer file asks for padding and truncation, as that of all-MiniLM-L6-v2 does.
@@ -33,7 +35,11 @@ def build_tiny_text(folder: Path, max_tokens: int = 64, prompts: dict[str, str] 
         initializer_range=0.2,
     )
     BertModel(config).save_pretrained(base)
-    modules = [Transformer(str(base), max_seq_length=max_tokens), Pooling(32), Normalize()]
+    modules = [
+        Transformer(str(base), max_seq_length=max_tokens),
+        Pooling(32, pooling_mode=pooling),
+        Normalize(),
+    ]
     SentenceTransformer(modules=modules, device="cpu", prompts=prompts).save(str(folder))
     _poison(folder)
     return folder

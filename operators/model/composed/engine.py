@@ -17,9 +17,9 @@ from operators.parts import PartKind
 if TYPE_CHECKING:
     import torch
 
+    from operators.model.bert.text import BertText
     from operators.model.composed.heads import ImageHead
     from operators.model.composed.speech import SpeechTower
-    from operators.model.composed.text import TextTower
     from operators.model.composed.vision import VisionTower
 
 WORDLESS = "a sound without words"
@@ -32,7 +32,7 @@ _TRANSCRIPT_TOKENS = 254
 class ComposedEngine:
     """The towers on one device; `rotation` float32 `[384, 384]` orders the axes by what they tell."""
 
-    text: TextTower
+    text: BertText
     vision: VisionTower
     speech: SpeechTower
     head: ImageHead
@@ -72,7 +72,7 @@ class ComposedEngine:
         return [np.concatenate([self.tokenizer.prefix, w, self.tokenizer.suffix]) for w in windows]
 
     def _read(self, rows: list[npt.NDArray[np.int32]]) -> Sequence[Vector]:
-        return list(self.text.embed(rows)) if rows else []
+        return list(self.text.read(rows)) if rows else []
 
     def _see(self, pixels: list[npt.NDArray[Any]]) -> Sequence[Vector]:
         import torch

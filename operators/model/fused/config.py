@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from operators.model.bert.shape import Shape
 from schemas.card import Frozen
 
 
@@ -40,6 +41,18 @@ class FusedConfig(Frozen):
     def vision_dim(self) -> int:
         """The width of a picture's features."""
         return sum(self.vision_groups)
+
+    @property
+    def trunk(self) -> Shape:
+        """Sizes of the encoder that reads all tokens."""
+        return Shape(
+            hidden=self.hidden,
+            layers=self.layers,
+            heads=self.heads,
+            intermediate=self.intermediate,
+            vocabulary=self.vocabulary,
+            positions=self.positions,
+        )
 
     @property
     def dim(self) -> int:

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from operators.model.bert.encoder import Encoder
 from operators.model.fused.asking import TextRole, told_apart
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.hearing import AudioTokens
-from operators.model.fused.packed import PackedLinear
 from operators.model.fused.shipped import ingredient_state, load_whole, pack
-from operators.model.fused.trunk import Trunk
 from operators.model.fused.vision import VisionTokens
+from operators.model.packed import PackedLinear
 from operators.model.unfilled import Unfilled
 from operators.parts import PartKind
 from schemas.errors import ModelError
@@ -68,7 +68,7 @@ class FusedNetwork(nn.Module):
     def __init__(self, config: FusedConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = Trunk(config)
+        self.trunk = Encoder(config.trunk)
         self.vision = VisionTokens(config)
         self.audio = AudioTokens(config)
         self.markers = nn.Embedding(len(Marker), config.hidden)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from operators.model.fused.packed import Linear, PackedLinear, pack_layers
 from operators.model.fused.whisper_encoder import HEADS, LAYERS, WIDTH, FeedForward
+from operators.model.packed import Linear, PackedLinear, pack_layers
 from operators.model.unfilled import Unfilled
 
 TOKENS, POSITIONS = 51_864, 448

@@ -167,7 +167,7 @@ def test_leading_axes_hold_most_of_the_length(spec: ComposedSpec, engine: Compos
 
 def test_full_width_keeps_minilms_cosines(spec: ComposedSpec, engine: ComposedEngine) -> None:
     rows = spec.preparer("query").prepare([text(t) for t in SPOKEN.values()])[0]
-    plain = engine.text.embed([r[0].array for r in rows])
+    plain = engine.text.read([r[0].array for r in rows])
     np.testing.assert_allclose(engine.embed(rows) @ engine.embed(rows).T, plain @ plain.T, atol=1e-5)
 
 

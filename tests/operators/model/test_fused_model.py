@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from operators.model.bert.text import BertText
+from operators.model.composed.ingredients import TEXT, TEXT_SHAPE
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.engine import FusedEngine
 from operators.model.fused.spec import INGREDIENTS, FusedSpec
@@ -122,13 +124,11 @@ def test_order_of_parts_is_seen(spec: FusedSpec, engine: FusedEngine) -> None:
 
 
 def test_an_untrained_model_reads_text_as_its_trunk_does(spec: FusedSpec, engine: FusedEngine) -> None:
-    from operators.model.composed.text import TextTower
-
     prepared = spec.preparer(Role.QUERY).prepare(
         [(text("a cat on a mat"),), (text("tax law, in two words"),)]
     )[0]
-    tower = TextTower(INGREDIENTS[0].path().parent, torch.device("cpu"))
-    expected = tower.embed([parts[0].array for parts in prepared])
+    tower = BertText.load(TEXT.path().parent, TEXT_SHAPE, torch.device("cpu"), torch.float32)
+    expected = tower.embed(prepared)
     found = engine.embed(prepared)
     cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1)
     assert np.all(cosines > 0.999), cosines

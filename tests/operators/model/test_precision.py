@@ -7,10 +7,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from operators.model.bert.text import BertText
 from operators.model.composed import ingredients
 from operators.model.device import product_dtype
 from operators.model.registry import BASELINE_MODEL, FUSED_MODEL, resolve
-from operators.model.sentence_transformer import TextEngine
 from operators.parts import Part, PartKind
 from schemas.card import Role
 from tests.operators.model.shipped import with_ingredients
@@ -108,5 +108,5 @@ def test_a_cpu_calculates_in_bfloat16_when_it_has_instructions_for_it(
 
 def test_an_exact_engine_holds_float32_weights(tiny_text: str) -> None:
     engine = resolve(str(tiny_text)).load("cpu", exact=True)
-    assert isinstance(engine, TextEngine)
-    assert {weight.dtype for weight in engine.model.parameters()} == {torch.float32}
+    assert isinstance(engine, BertText)
+    assert {weight.dtype for weight in engine.encoder.parameters()} == {torch.float32}

@@ -3,17 +3,29 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules.dense import Dense
 
+from operators.model.bert.text import BertText
+from operators.model.composed import ingredients
 from operators.model.registry import resolve
+from operators.model.sentence_transformer import TextEngine
 from operators.parts import Part, PartKind
 from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode, ModelError, Stage
+from tests.benchmarks.corpus import WORDS
+from tests.models.tiny_text import build_tiny_text
+from tests.operators.model.shipped import with_ingredients
 
 TEXTS = [
     "the cat sat on the mat",
@@ -28,16 +40,120 @@ def texts(*values: str) -> list[tuple[Part, ...]]:
     return [(Part(PartKind.TEXT, value),) for value in values]
 
 
+@pytest.fixture(scope="module", params=["mean", "cls", "max"])
+def pooled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model for each way of pooling; the last is one that the library runs."""
+    folder = tmp_path_factory.mktemp("pooled") / request.param
+    return build_tiny_text(
+        folder, prompts={"query": "query: ", "document": "passage: "}, pooling=request.param
+    )
+
+
 @pytest.mark.parametrize("role", ["query", "document", "unknown-task"])
-def test_vectors_are_those_of_sentence_transformers(tiny_text: Path, role: str) -> None:
-    spec = resolve(str(tiny_text))
+def test_vectors_are_those_of_sentence_transformers(pooled: Path, role: str) -> None:
+    spec = resolve(str(pooled))
     prepared, tokens = spec.preparer(role).prepare(texts(*TEXTS))
     vectors = spec.load("cpu", exact=True).embed(prepared)
-    reference = _unpoisoned(tiny_text)
+    reference = _unpoisoned(pooled)
     expected = reference.encode(TEXTS, prompt=spec.card.prompt(role))
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     encoded = reference.tokenize([spec.card.prompt(role) + text for text in TEXTS])
     assert tokens == encoded["attention_mask"].sum(1).tolist()
+
+
+Edit = Callable[[Path], None]
+
+
+def headed(folder: Path) -> None:
+    """As a checkpoint with a head names its encoder's weights."""
+    rewritten(folder, lambda state: {f"bert.{k}": v for k, v in state.items()} | {"cls.bias": torch.zeros(3)})
+
+
+def halved(folder: Path) -> None:
+    rewritten(folder, lambda state: {name: tensor.half() for name, tensor in state.items()})
+
+
+def unnormalized(folder: Path) -> None:
+    listed = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").write_text(json.dumps(listed[:2]))
+
+
+def flagged(folder: Path) -> None:
+    """As sentence-transformers wrote it until version 5."""
+    old = {"word_embedding_dimension": 32, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(old))
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    state = load_file(folder / "model.safetensors")
+    save_file(
+        {name: t.clone() for name, t in change(state).items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+
+
+@pytest.mark.parametrize("edit", [headed, halved, unnormalized, flagged])
+def test_whichever_way_a_bert_was_saved_it_runs_on_the_encoder(
+    tiny_text: Path, tmp_path: Path, edit: Edit
+) -> None:
+    folder = shutil.copytree(tiny_text, tmp_path / "copy")
+    edit(folder)
+    spec = resolve(str(folder))
+    engine = spec.load("cpu", exact=True)
+    assert isinstance(engine, BertText)
+    found = engine.embed(spec.preparer("").prepare(texts(*TEXTS))[0])
+    expected = _unpoisoned(folder).float().encode(TEXTS)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def configured(**changes: object) -> Edit:
+    def edit(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | changes))
+
+    return edit
+
+
+def dense(folder: Path) -> None:
+    model = SentenceTransformer(str(folder), device="cpu")
+    model.append(Dense(32, 16))
+    model.save(str(folder))
+
+
+@pytest.mark.parametrize("edit", [configured(hidden_act="relu"), dense])
+def test_what_is_more_than_a_bert_runs_on_the_library(tiny_text: Path, tmp_path: Path, edit: Edit) -> None:
+    folder = shutil.copytree(tiny_text, tmp_path / "copy")
+    edit(folder)
+    spec = resolve(str(folder))
+    engine = spec.load("cpu", exact=True)
+    assert isinstance(engine, TextEngine)
+    found = engine.embed(spec.preparer("").prepare(texts(*TEXTS))[0])
+    np.testing.assert_allclose(found, _unpoisoned(folder).encode(TEXTS), atol=1e-5)
+
+
+def test_weights_that_do_not_fit_their_config_are_refused_by_name(tiny_text: Path, tmp_path: Path) -> None:
+    short, other = (shutil.copytree(tiny_text, tmp_path / name) for name in ("short", "other"))
+    rewritten(short, lambda state: {name: t for name, t in state.items() if "layer.1." not in name})
+    with pytest.raises(ModelError, match=r"'short' cannot be loaded: .* has no 'encoder\.layer\.1\."):
+        resolve(str(short)).load("cpu")
+    configured(vocab_size=99)(other)
+    with pytest.raises(
+        ModelError, match=r"word_embeddings.* has the shape \(128, 32\), its config says \(99, 32\)"
+    ):
+        resolve(str(other)).load("cpu")
+
+
+def test_a_text_model_s_actor_imports_neither_transformers_nor_sentence_transformers(tiny_text: Path) -> None:
+    code = f"""
+import sys
+from operators.model.registry import resolve
+from operators.parts import Part, PartKind
+spec = resolve({str(tiny_text)!r})
+prepared, _ = spec.preparer("document").prepare([(Part(PartKind.TEXT, "a cat"),)])
+assert spec.load("cpu").embed(prepared).shape == (1, 32)
+print([name for name in ("transformers", "sentence_transformers", "sklearn") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_vectors_do_not_depend_on_the_batch(tiny_text: Path) -> None:
@@ -137,6 +253,17 @@ def test_minilm_ranks_a_paraphrase_first() -> None:
     assert vectors.shape == (4, 384)
     assert scores.argmax() == 0
     assert scores[0] > 0.5
+
+
+@with_ingredients
+def test_trained_weights_give_what_the_library_gives_of_them() -> None:
+    folder = ingredients.TEXT.verified().parent
+    draw = np.random.default_rng(0)
+    values = [" ".join(draw.choice(WORDS, n)) for n in (1, 3, 12, 60, 200)]
+    spec = resolve(str(folder))
+    found = spec.load("cpu", exact=True).embed(spec.preparer("").prepare(texts(*values))[0])
+    expected = _unpoisoned(folder).encode(values)
+    assert np.min((found * expected).sum(1)) > 0.999999
 
 
 def _unpoisoned(folder: Path) -> SentenceTransformer:

@@ -1,4 +1,4 @@
-"""The trunk is BERT: what transformers' own makes of the same checkpoint, padded, packed, or trained a step."""
+"""The encoder is BERT: what transformers' own makes of the same checkpoint, padded, packed, or trained a step."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+from operators.model.bert.encoder import Encoder
+from operators.model.bert.shape import Shape
 from operators.model.device import packs
-from operators.model.fused.config import FusedConfig
-from operators.model.fused.trunk import Trunk
 
 CPU = torch.device("cpu")
 LENGTHS = (9, 5, 1)
 
 
 @pytest.fixture
-def both() -> tuple[Trunk, BertModel]:
-    """The trunk and transformers' own, of one small checkpoint."""
+def both() -> tuple[Encoder, BertModel]:
+    """The encoder and transformers' own, of one small checkpoint."""
     torch.manual_seed(0)
     shape = BertConfig(
         vocab_size=50,
@@ -31,10 +31,10 @@ def both() -> tuple[Trunk, BertModel]:
         for weight in bert.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
     sizes = {"vocabulary": 50, "hidden": 32, "layers": 2, "heads": 4, "intermediate": 64, "positions": 16}
-    trunk = Trunk(FusedConfig(**sizes))
+    encoder = Encoder(Shape(**sizes))
     # Copied: both may learn.
-    trunk.load_state_dict(bert.state_dict())
-    return trunk, bert
+    encoder.load_state_dict(bert.state_dict())
+    return encoder, bert
 
 
 def rows() -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,38 +51,40 @@ def expected(bert: BertModel) -> torch.Tensor:
     return found[mask]
 
 
-def test_padded_rows_are_read_as_bert_reads_them(both: tuple[Trunk, BertModel]) -> None:
-    trunk, bert = both
+def test_padded_rows_are_read_as_bert_reads_them(both: tuple[Encoder, BertModel]) -> None:
+    encoder, bert = both
     x, mask = rows()
-    torch.testing.assert_close(trunk(x, mask[:, None, None])[mask], expected(bert), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(encoder(x, mask[:, None, None])[mask], expected(bert), rtol=1e-4, atol=1e-5)
 
 
-def test_rows_of_one_length_need_no_mask(both: tuple[Trunk, BertModel]) -> None:
-    trunk, _ = both
+def test_rows_of_one_length_need_no_mask(both: tuple[Encoder, BertModel]) -> None:
+    encoder, _ = both
     x, mask = rows()
-    torch.testing.assert_close(trunk(x[:1], None), trunk(x, mask[:, None, None])[:1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        encoder(x[:1], None), encoder(x, mask[:, None, None])[:1], rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 5e-2)])
 def test_packed_it_reads_the_same(
-    both: tuple[Trunk, BertModel], dtype: torch.dtype, tolerance: float
+    both: tuple[Encoder, BertModel], dtype: torch.dtype, tolerance: float
 ) -> None:
     if not packs(CPU, dtype):
         pytest.skip("this CPU packs no products of this type")
-    trunk, bert = both
-    trunk.multiply_in(dtype)
-    assert not [module for module in trunk.modules() if isinstance(module, torch.nn.Linear)]
+    encoder, bert = both
+    encoder.multiply_in(dtype)
+    assert not [module for module in encoder.modules() if isinstance(module, torch.nn.Linear)]
     x, mask = rows()
     with torch.inference_mode():
         torch.testing.assert_close(
-            trunk(x, mask[:, None, None])[mask], expected(bert), rtol=tolerance, atol=tolerance
+            encoder(x, mask[:, None, None])[mask], expected(bert), rtol=tolerance, atol=tolerance
         )
 
 
-def test_it_learns_as_bert_does(both: tuple[Trunk, BertModel]) -> None:
-    trunk, bert = both
+def test_it_learns_as_bert_does(both: tuple[Encoder, BertModel]) -> None:
+    encoder, bert = both
     x, mask = rows()
-    for found in (trunk(x, mask[:, None, None])[mask], expected(bert)):
+    for found in (encoder(x, mask[:, None, None])[mask], expected(bert)):
         found.square().mean().backward()
     name = "encoder.layer.0.attention.self.query.weight"
     own, theirs = (dict(model.named_parameters())[name].grad for model in both)

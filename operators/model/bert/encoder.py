@@ -1,25 +1,23 @@
-"""The trunk: a BERT encoder under the names of its checkpoint, over embedded rows of any kind (Devlin et al. 2018)."""
+"""A BERT encoder under the names of its checkpoint, over embedded rows of any kind (Devlin et al. 2018)."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
+from operators.model.bert.shape import Shape
 from operators.model.device import hold_products_in, packs
-from operators.model.fused.config import FusedConfig
-from operators.model.fused.packed import Linear, PackedLinear, pack_layers
+from operators.model.packed import Linear, PackedLinear, pack_layers
 from operators.model.unfilled import Unfilled
-
-_EPS = 1e-12
 
 
 class _Embeddings(nn.Module):
-    def __init__(self, config: FusedConfig) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocabulary, config.hidden)
-        self.position_embeddings = nn.Embedding(config.positions, config.hidden)
-        self.token_type_embeddings = nn.Embedding(2, config.hidden)
-        self.LayerNorm = nn.LayerNorm(config.hidden, _EPS)
+        self.word_embeddings = nn.Embedding(shape.vocabulary, shape.hidden)
+        self.position_embeddings = nn.Embedding(shape.positions, shape.hidden)
+        self.token_type_embeddings = nn.Embedding(shape.types, shape.hidden)
+        self.LayerNorm = nn.LayerNorm(shape.hidden, shape.eps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         placed = x + (self.position_embeddings.weight[: x.shape[1]] + self.token_type_embeddings.weight[0])
@@ -30,10 +28,10 @@ class _Embeddings(nn.Module):
 class _Attention(nn.Module):
     """Queries, keys and values."""
 
-    def __init__(self, config: FusedConfig) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.query, self.key, self.value = (Linear(config.hidden, config.hidden) for _ in range(3))
+        self.heads = shape.heads
+        self.query, self.key, self.value = (Linear(shape.hidden, shape.hidden) for _ in range(3))
         self.packed: PackedLinear | None = None
 
     def pack(self, dtype: torch.dtype) -> None:
@@ -59,10 +57,10 @@ class _Attention(nn.Module):
 class _Joined(nn.Module):
     """What is found comes back to the width of the trunk, and is added to what it was found in."""
 
-    def __init__(self, before: int, config: FusedConfig) -> None:
+    def __init__(self, before: int, shape: Shape) -> None:
         super().__init__()
-        self.dense = Linear(before, config.hidden)
-        self.LayerNorm = nn.LayerNorm(config.hidden, _EPS)
+        self.dense = Linear(before, shape.hidden)
+        self.LayerNorm = nn.LayerNorm(shape.hidden, shape.eps)
 
     def forward(self, found: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         normed: torch.Tensor = self.LayerNorm(x + self.dense(found))
@@ -70,12 +68,12 @@ class _Joined(nn.Module):
 
 
 class _Layer(nn.Module):
-    def __init__(self, config: FusedConfig) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        seeing, wide = {"self": _Attention(config)}, Linear(config.hidden, config.intermediate, gelu=True)
-        self.attention = nn.ModuleDict({**seeing, "output": _Joined(config.hidden, config)})
+        seeing, wide = {"self": _Attention(shape)}, Linear(shape.hidden, shape.intermediate, gelu=True)
+        self.attention = nn.ModuleDict({**seeing, "output": _Joined(shape.hidden, shape)})
         self.intermediate = nn.ModuleDict({"dense": wide})
-        self.output = _Joined(config.intermediate, config)
+        self.output = _Joined(shape.intermediate, shape)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         x = self.attention["output"](self.attention["self"](x, mask), x)
@@ -83,15 +81,13 @@ class _Layer(nn.Module):
         return joined
 
 
-class Trunk(nn.Module):
+class Encoder(nn.Module):
     """Attention in both directions over all tokens of a row, layer by layer; without dropout."""
 
-    def __init__(self, config: FusedConfig) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.embeddings = _Embeddings(config)
-        self.encoder = nn.ModuleDict(
-            {"layer": nn.Sequential(*(_Layer(config) for _ in range(config.layers)))}
-        )
+        self.embeddings = _Embeddings(shape)
+        self.encoder = nn.ModuleDict({"layer": nn.Sequential(*(_Layer(shape) for _ in range(shape.layers)))})
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)

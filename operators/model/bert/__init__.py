@@ -1,0 +1,1 @@
+"""BERT's encoder, packed for its CPU: the trunk of the fused model, and most models of text."""
