@@ -24,8 +24,9 @@ class RayEmbedder:
 
 
 def ray_data(work: Work) -> None:
-    """`ray.init()` as it is, one actor: with as many as cores nothing is left that reads."""
-    ray.init(include_dashboard=False, log_to_driver=False)
+    """A cluster of its own, one actor: with as many as cores nothing is left that reads."""
+    # Without an address it would wait for whichever cluster ran here last, be that dead.
+    ray.init("local", include_dashboard=False, log_to_driver=False)
 
     def segments(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for segment in work.segments(row["path"], row["bytes"]).to_pylist():
