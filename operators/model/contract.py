@@ -58,6 +58,9 @@ class Engine(Protocol):
 
         Returns:
             float32 `[inputs, dim]`.
+
+        Raises:
+            ModelError: a part of the model that was left on disk cannot be read; no input is to blame.
         """
         ...
 

@@ -68,22 +68,19 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        corpora = rounds(home, (_START, *sorted(arguments.assets)), 0, arguments.rounds)
-        show("corpora", corpora)
-        spread = [rounds(home, (_START, NODES_ASSETS), nodes, arguments.rounds) for nodes in arguments.nodes]
-        for nodes, found in zip(arguments.nodes, spread, strict=True):
-            show(f"{nodes} nodes", found)
-    document = {
-        "sizes": [asdict(one) for runs in corpora for one in runs],
-        "nodes": [asdict(one) for found in spread for runs in found for one in runs],
-    }
-    keep("scale", document)
+        found = rounds(home, sorted(arguments.assets), arguments.nodes, max(1, arguments.rounds))
+    for nodes, sizes in found.items():
+        show(f"{nodes} nodes" if nodes else "corpora", sizes)
+    keep("scale", {"runs": [asdict(one) for sizes in found.values() for runs in sizes for one in runs]})
 
 
-def rounds(home: Path, sizes: Sequence[int], nodes: int, turns: int) -> list[list[Measured]]:
-    """The runs of each size, a round through all of them at a time."""
-    turned = [[measure(home, assets, nodes) for assets in sizes] for _ in range(turns)]
-    return [list(runs) for runs in zip(*turned, strict=True)]
+def rounds(
+    home: Path, assets: Sequence[int], nodes: Sequence[int], turns: int
+) -> dict[int, list[list[Measured]]]:
+    """The runs by nodes and size, the smallest a start alone; each round goes through all of both."""
+    sizes = {0: (_START, *assets), **dict.fromkeys(nodes, (_START, NODES_ASSETS))}
+    turned = [{n: [measure(home, size, n) for size in sizes[n]] for n in sizes} for _ in range(turns)]
+    return {n: [list(runs) for runs in zip(*(turn[n] for turn in turned), strict=True)] for n in sizes}
 
 
 def measure(home: Path, assets: int, nodes: int = 0) -> Measured:

@@ -7,6 +7,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 import ray
@@ -14,6 +16,7 @@ import ray.data
 
 from operators.lake.receipts import Receipts
 from operators.lake.tables import Table
+from operators.model.contract import Inputs
 from operators.read import ReadAssets
 from operators.sources.fetch import Fetcher
 from operators.sources.listing import list_source
@@ -25,11 +28,11 @@ from pipelines.engine.dataflow import Dataflow
 from pipelines.progress import Silent
 from pipelines.shards import shards
 from schemas.config import DecodeConfig, RunConfig
-from schemas.errors import LakeError
+from schemas.errors import LakeError, ModelError
 from schemas.recipe import Recipe
 from schemas.space import Space
 from schemas.tables import space_schema
-from tests.models.hashed import HashSpec
+from tests.models.hashed import HashEngine, HashSpec
 
 CONFIG = RunConfig(actors=2, block_rows=2, shard_assets=2)
 LAYOUTS = {
@@ -64,14 +67,29 @@ class SlowStage(StageRows):
         return done
 
 
+class GoneEngine(HashEngine):
+    """Its weights are gone when its first input comes."""
+
+    def embed(self, inputs: Inputs) -> npt.NDArray[np.float32]:
+        raise ModelError("the tower is not installed")
+
+
+class GoneSpec(HashSpec):
+    def load(self, *_: object, **__: object) -> HashEngine:
+        return GoneEngine()
+
+
 def make_flow(
-    tmp_path: Path, how: type[StageRows] = SlowStage, config: RunConfig = CONFIG
+    tmp_path: Path,
+    how: type[StageRows] = SlowStage,
+    config: RunConfig = CONFIG,
+    spec: HashSpec = HashSpec(),  # noqa: B008 frozen
 ) -> tuple[Dataflow, list[pa.Table]]:
     source = tmp_path / "in"
     source.mkdir()
     for number in range(60):
         (source / f"{number}.txt").write_text(f"note {number}")
-    spec, recipe = HashSpec(), Recipe()
+    recipe = Recipe()
     space, table = Space(card=spec.card, recipe=recipe), Table(f"{tmp_path}/t.lance", Storage())
     table.ensure(space_schema(space))
     fetcher = Fetcher(storage=Storage(), grants={str(source): (str(source),)}, max_bytes=1 << 20)
@@ -121,6 +139,14 @@ def test_a_run_that_fails_gives_back_its_cpus_while_its_error_is_held(tmp_path: 
         assert time.monotonic() < until, "an actor of the failed run keeps its CPUs"
         time.sleep(0.1)
     assert held.value.__traceback__ is not None
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_model_that_cannot_be_read_ends_the_run_in_its_own_words(tmp_path: Path, layout: str) -> None:
+    flow, cut = make_flow(tmp_path, StageRows, LAYOUTS[layout], GoneSpec())
+    with pytest.raises(ModelError, match=r"^the tower is not installed$"):
+        flow.run(cut, 60, Silent())
 
 
 class Stuck:

@@ -7,7 +7,7 @@ from torch import nn
 
 from operators.model.bert.shape import Shape
 from operators.model.device import hold_products_in, packs
-from operators.model.packed import Linear, PackedLinear, pack_layers
+from operators.model.onednn import Linear, PackedLinear, pack_layers
 from operators.model.unfilled import Unfilled
 
 
@@ -55,7 +55,7 @@ class _Attention(nn.Module):
 
 
 class _Joined(nn.Module):
-    """What is found comes back to the width of the trunk, and is added to what it was found in."""
+    """What is found comes back to the width of the encoder, and is added to what it was found in."""
 
     def __init__(self, before: int, shape: Shape) -> None:
         super().__init__()

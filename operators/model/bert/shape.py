@@ -10,6 +10,9 @@ from typing import Any
 from operators.model.source import modules_of, read_json
 
 WEIGHTS_FILE = "model.safetensors"
+SETTINGS_FILE = "sentence_bert_config.json"
+_STATES = {"method": "forward", "method_output_name": "last_hidden_state"}
+"""How the library runs a model whose states it pools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,27 +53,41 @@ class TextShape:
         """
         (name, where, _), *modules = modules_of(folder)
         names = [one for one, _, _ in modules]
-        if name != "Transformer" or where != folder or not (folder / WEIGHTS_FILE).is_file():
+        if name != "Transformer" or where != folder or names not in (["Pooling"], ["Pooling", "Normalize"]):
             return None
-        config = read_json(folder / "config.json")
-        if names not in (["Pooling"], ["Pooling", "Normalize"]) or not _is_bert(config):
-            return None
-        pooled = pooling_modes(modules[0][2])
-        if len(pooled) != 1 or pooled[0] not in set(Pooling):
+        config, pooled = read_json(folder / "config.json"), pooling_modes(modules[0][2])
+        plain = _is_bert(config) and _is_plain(read_json(folder / SETTINGS_FILE)) and _is_alone(folder)
+        if not plain or len(pooled) != 1 or pooled[0] not in set(Pooling):
             return None
         return cls(_shape(config), Pooling(pooled[0]), "Normalize" in names)
 
 
 def pooling_modes(config: dict[str, Any]) -> list[str]:
     """What a Pooling module joins, by the names of today's sentence-transformers: older ones set a flag for each."""
+    named = config.get("pooling_mode")
+    if named:
+        return [named] if isinstance(named, str) else list(named)
     flags = [name for name, chosen in config.items() if name.startswith("pooling_mode_") and chosen]
-    if flags:
-        return [
-            flag.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
-            for flag in flags
-        ]
-    named = config.get("pooling_mode", "mean")
-    return [named] if isinstance(named, str) else list(named)
+    return [
+        f.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token") for f in flags
+    ] or [Pooling.MEAN]
+
+
+def _is_plain(settings: dict[str, Any]) -> bool:
+    """Whether a Transformer module is given nothing that changes its model: other arguments, task or states."""
+    text = (settings.get("modality_config") or {"text": _STATES}).get("text", {})
+    return (
+        not any(value for name, value in settings.items() if name.endswith(("_args", "_kwargs")))
+        and settings.get("transformer_task", "feature-extraction") == "feature-extraction"
+        and settings.get("module_output_name", "token_embeddings") == "token_embeddings"
+        and {name: text.get(name) for name in _STATES} == _STATES
+    )
+
+
+def _is_alone(folder: Path) -> bool:
+    """Whether the weights are one file, with no adapter beside them and no settings of an older name."""
+    others = {path.name for path in folder.glob("sentence_*_config.json")} - {SETTINGS_FILE}
+    return (folder / WEIGHTS_FILE).is_file() and not (folder / "adapter_config.json").exists() and not others
 
 
 def _is_bert(config: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from operators.model.batching import embed_in_batches, pad
@@ -37,7 +38,7 @@ class BertText:
 
         Raises:
             OSError: the weights cannot be read.
-            ValueError: they lack some, or are of another shape.
+            ValueError: they are no safetensors, lack some, or are of another shape.
         """
         with Unfilled():
             encoder = Encoder(shape.encoder)
@@ -57,10 +58,10 @@ class BertText:
     @torch.inference_mode()
     def _forward(self, rows: list[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:
         ids, mask = (torch.from_numpy(array).to(self.device) for array in pad(rows, 0))
-        kept = mask.bool()
+        whole = len({len(row) for row in rows}) == 1
         words = self.encoder.embeddings.word_embeddings(ids)
         with products_in(self.dtype, self.device):
-            states = self.encoder(words, None if bool(kept.all()) else kept[:, None, None])
+            states = self.encoder(words, None if whole else mask.bool()[:, None, None])
         vectors = self._pooled(states.float(), mask[..., None])
         if self.shape.unit:
             vectors = torch.nn.functional.normalize(vectors, dim=1)
@@ -74,7 +75,11 @@ class BertText:
 
 def _state(path: Path, encoder: Encoder) -> dict[str, torch.Tensor]:
     """The encoder's own of a checkpoint, in float32; a head or pooler beside it is left out."""
-    found = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(path).items()}
+    try:
+        read = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"'{path}' is no safetensors file: {error}") from error
+    found = {_name(name): tensor for name, tensor in read.items()}
     for name, own in encoder.state_dict().items():
         if name not in found:
             raise ValueError(f"'{path}' has no '{name}'")
@@ -82,3 +87,9 @@ def _state(path: Path, encoder: Encoder) -> dict[str, torch.Tensor]:
             sizes = tuple(found[name].shape), tuple(own.shape)
             raise ValueError(f"'{name}' in '{path}' has the shape {sizes[0]}, its config says {sizes[1]}")
     return {name: found[name].float() for name in encoder.state_dict()}
+
+
+def _name(saved: str) -> str:
+    """A weight's name today: TensorFlow's norms had a gamma and a beta."""
+    name = saved.removeprefix(_PREFIX)
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

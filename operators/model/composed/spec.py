@@ -12,7 +12,7 @@ import numpy as np
 from operators.model.composed import ingredients
 from operators.model.composed.engine import ComposedEngine
 from operators.model.composed.prepare import ComposedPreparer
-from operators.model.device import pick_device, product_dtype
+from operators.model.device import pick_device, product_dtype, quiet_transformers
 from operators.model.source import ModelSource, first_line
 from operators.model.tokens import FastTokenizer
 from schemas.card import ImageInput, Limits, Modality, ModelCard, TokenCosts
@@ -68,6 +68,7 @@ class ComposedSpec:
         from operators.model.composed.vision import VisionTower
 
         dtype = product_dtype(chosen, exact=exact)
+        quiet_transformers()
         try:
             head, rotation = load_heads(ingredients.HEADS)
             viewer = VisionTower(image).to(chosen)

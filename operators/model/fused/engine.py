@@ -89,6 +89,9 @@ class FusedEngine:
 
         An input longer than the trunk's positions is read in several passes, and the mean over its tokens is the
         mean over those of all passes.
+
+        Raises:
+            ModelError: a tower that these inputs are the first to need cannot be read.
         """
         with torch.inference_mode():
             # In float32: what says a medium in tokens is small, and its kernel magnifies what a product is off.

@@ -17,7 +17,7 @@ from operators.model.fused.config import FusedConfig
 from operators.model.fused.hearing import AudioTokens
 from operators.model.fused.shipped import ingredient_state, load_whole, pack
 from operators.model.fused.vision import VisionTokens
-from operators.model.packed import PackedLinear
+from operators.model.onednn import PackedLinear
 from operators.model.unfilled import Unfilled
 from operators.parts import PartKind
 from schemas.errors import ModelError

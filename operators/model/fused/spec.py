@@ -86,11 +86,11 @@ class FusedSpec:
 
         def vision() -> VisionTower:
             with self._loading():
-                return load_tower(ingredients.CLASSIFIER.path()).to(chosen)
+                return load_tower(ingredients.CLASSIFIER.verified()).to(chosen)
 
         def hearing() -> AudioTower:
             with self._loading():
-                return AudioTower(ingredients.SPEECH.path()).to(chosen)
+                return AudioTower(ingredients.SPEECH.verified()).to(chosen)
 
         with self._loading():
             network = load_network(_folder(self.source)).to(chosen)
@@ -98,9 +98,12 @@ class FusedSpec:
 
     @contextmanager
     def _loading(self) -> Iterator[None]:
+        # Whatever a reader of weights raises, it is no input's fault.
         try:
             yield
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except ModelError:
+            raise
+        except Exception as error:
             raise ModelError(f"model '{self.card.model_id}' cannot be loaded: {first_line(error)}") from error
 
 

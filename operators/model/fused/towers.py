@@ -16,7 +16,7 @@ from operators.model.fused.greedy import CANDIDATES, greedy_paths
 from operators.model.fused.whisper_decoder import Decoder
 from operators.model.fused.whisper_encoder import MELS, Encoder
 from operators.model.fused.whisper_weights import decoder_state, encoder_state, read_ctranslate2
-from operators.model.packed import pack_layers
+from operators.model.onednn import pack_layers
 from operators.model.unfilled import Unfilled
 
 RATE = 16_000

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from operators.model.fused.whisper_encoder import HEADS, LAYERS, WIDTH, FeedForward
-from operators.model.packed import Linear, PackedLinear, pack_layers
+from operators.model.onednn import Linear, PackedLinear, pack_layers
 from operators.model.unfilled import Unfilled
 
 TOKENS, POSITIONS = 51_864, 448

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from operators.model.packed import Linear
+from operators.model.onednn import Linear
 
 WIDTH, MELS = 384, 80
 LAYERS, HEADS, POSITIONS = 4, 6, 1_500

