@@ -73,3 +73,12 @@ def _poison(folder: Path) -> None:
     tokenizer.enable_padding(length=8)
     tokenizer.enable_truncation(8)
     tokenizer.save(path)
+
+
+def unpoisoned(folder: Path) -> SentenceTransformer:
+    """The model as its library runs it, over whole texts."""
+    model = SentenceTransformer(str(folder), device="cpu")
+    backend = model.tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    return model
