@@ -32,7 +32,7 @@ class PackedLinear(nn.Module):
     def __init__(self, layer: Linear, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
-        self.bias = None if layer.bias is None else layer.bias.data.to(dtype)
+        self.bias = None if layer.bias is None else layer.bias.data.to(dtype, copy=True)
         self.packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.data.to(dtype).contiguous(), _ROWS)
         self.gelu = "gelu" if layer.gelu else "none"
 

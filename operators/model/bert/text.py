@@ -40,11 +40,15 @@ class BertText:
             OSError: the weights cannot be read.
             ValueError: they are no safetensors, lack some, or are of another shape.
         """
+        path = folder / WEIGHTS_FILE
         with Unfilled():
             encoder = Encoder(shape.encoder)
-        encoder.load_state_dict(_state(folder / WEIGHTS_FILE, encoder), assign=True)
+        encoder.load_state_dict(_state(path, encoder), assign=True)
         encoder = encoder.to(device).requires_grad_(False).eval()
         encoder.multiply_in(dtype)
+        if device.type == "cpu":
+            # Mapped anew: what was packed out of the first mapping would stay in memory beside it.
+            encoder.load_state_dict(_state(path, encoder), assign=True)
         return cls(encoder, shape, device, dtype)
 
     def embed(self, inputs: Inputs) -> npt.NDArray[np.float32]:

@@ -19,6 +19,7 @@ from sentence_transformers.base.modules.dense import Dense
 from operators.model.bert.shape import TextShape
 from operators.model.bert.text import BertText
 from operators.model.composed import ingredients
+from operators.model.device import packs
 from operators.model.registry import resolve
 from operators.model.sentence_transformer import TextEngine
 from schemas.errors import ModelError
@@ -181,3 +182,32 @@ def test_trained_weights_give_what_the_library_gives_of_them() -> None:
     found = engine.embed(spec.preparer("").prepare(texts(*values))[0])
     expected = unpoisoned(folder).encode(values)
     assert np.min((found * expected).sum(1)) > 0.999999
+
+
+@with_ingredients
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux says what is in memory")
+@pytest.mark.parametrize("exact", [True, False])
+def test_of_what_was_packed_the_file_does_not_stay_in_memory(exact: bool, tmp_path: Path) -> None:
+    # A copy: other tests may hold the package's own.
+    folder = shutil.copytree(ingredients.TEXT.verified().parent, tmp_path / "minilm")
+    spec = resolve(str(folder))
+    engine = spec.load("cpu", threads=1, exact=exact)
+    engine.embed(spec.preparer("").prepare(texts("a cat"))[0])
+    assert isinstance(engine, BertText)
+    if not packs(engine.device, engine.dtype):
+        pytest.skip("this CPU packs no products of this type")
+    layers = (
+        folder / "model.safetensors"
+    ).stat().st_size - engine.encoder.embeddings.word_embeddings.weight.nbytes
+    assert resident(str(folder / "model.safetensors")) < layers / 4
+
+
+def resident(file: str) -> int:
+    """Bytes in memory of a mapped file."""
+    held, mine = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.partition(" ")[0]:
+            mine = line.endswith(file)
+        elif mine and line.startswith("Rss:"):
+            held += int(line.split()[1]) << 10
+    return held
