@@ -18,10 +18,9 @@ from operators.model.gemma_inputs import GemmaLayout, sound_settings
 from operators.model.gemma_towers import Hearing, Vision
 from operators.model.packed_attention import NAME, Pack
 from operators.model.packing import Packed, packs
-from operators.model.source import first_line, modules_of
+from operators.model.source import loading, modules_of
 from operators.model.upload import Upload
 from operators.parts import Part, PartKind
-from schemas.errors import ModelError
 
 _NO_MASKS = {"full_attention": None, "sliding_attention": None}
 
@@ -65,13 +64,11 @@ class GemmaEngine:
             ModelError: the weights cannot be read.
         """
         dtype = weights_dtype(device, exact=exact)
-        try:
+        with loading(model_id):
             model: Any = EmbeddingGemma2Model.from_pretrained(
                 folder, dtype=dtype, local_files_only=True, use_safetensors=True
             )
             head = [getattr(modules, name).load(str(path)) for name, path, _ in modules_of(folder)[1:]]
-        except (OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
-            raise ModelError(f"model '{model_id}' cannot be loaded: {first_line(error)}") from error
         extractor: Any = Gemma4AudioFeatureExtractor.from_dict(sound_settings(folder))
         moved = [module.to(device).eval() for module in head]
         return cls(model.to(device).eval(), moved, extractor, GemmaLayout.read(folder), budget)

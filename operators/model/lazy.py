@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+import torch
+
 from operators.model.device import give_back_memory
 
 Takes = ParamSpec("Takes")
@@ -30,8 +32,6 @@ def loaded_when_called(load: Callable[[], Callable[Takes, Gives]]) -> Callable[T
 
 
 def _as_at_the_start(load: Callable[[], Gives]) -> Gives:
-    import torch
-
     # A pass is in inference mode, and tensors that are made there can never be trained or saved for a gradient.
     with torch.inference_mode(False):
         found = load()

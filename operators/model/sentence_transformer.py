@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.model.batching import embed_in_batches, pad
-from operators.model.bert.shape import TextShape, pooling_modes
+from operators.model.bert.shape import SETTINGS_FILE, TextShape, pooling_modes
 from operators.model.contract import Engine, Inputs
 from operators.model.device import (
     hold_products_in,
@@ -22,7 +22,7 @@ from operators.model.device import (
     token_budget,
 )
 from operators.model.digest import check_weights, weights_digest
-from operators.model.source import ModelSource, card_widths, first_line, license_of, modules_of, read_json
+from operators.model.source import ModelSource, card_widths, license_of, loading, modules_of, read_json
 from operators.model.tokens import FastTokenizer
 from operators.parts import Part, PartKind
 from schemas.card import Limits, Modality, ModelCard, TokenCosts
@@ -76,10 +76,8 @@ class SentenceTransformerSpec:
         check_weights(folder, self.card)
         chosen = pick_device(device, threads)
         dtype = product_dtype(chosen, exact=exact)
-        try:
+        with loading(self.card.model_id):
             return _engine(folder, chosen, dtype)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelError(f"model '{self.card.model_id}' cannot be loaded: {first_line(error)}") from error
 
 
 def _engine(folder: Path, device: torch.device, dtype: torch.dtype) -> Engine:
@@ -221,7 +219,7 @@ def _dim(folder: Path) -> int:
 
 def _max_tokens(folder: Path) -> int:
     positions = read_json(folder / "config.json").get("max_position_embeddings")
-    saved = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+    saved = read_json(folder / SETTINGS_FILE).get("max_seq_length")
     tokenizer = read_json(folder / "tokenizer_config.json").get("model_max_length")
     limits = [int(n) for n in (saved or tokenizer, positions) if n]
     if not limits:

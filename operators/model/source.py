@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,21 @@ def card_widths(dim: int, widths: Sequence[int], model_id: str) -> tuple[int, ..
     if wrong:
         raise ModelError(f"model '{model_id}' is {dim} wide: it has no width {wrong[0]}")
     return tuple(sorted({dim, *widths}, reverse=True))
+
+
+@contextmanager
+def loading(model_id: str) -> Iterator[None]:
+    """What reads a model's files, also as a decorator.
+
+    Raises:
+        ModelError: whatever a reader of weights has raised, in one line; it is no input's fault.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"model '{model_id}' cannot be loaded: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:

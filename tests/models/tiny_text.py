@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 _TEXT = "the a cat dog boat sat on mat river ran far away query passage : , . [ ] < | > sep image"
+PROMPTS = {"query": "query: ", "document": "passage: "}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 

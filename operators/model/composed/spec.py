@@ -13,7 +13,7 @@ from operators.model.composed import ingredients
 from operators.model.composed.engine import ComposedEngine
 from operators.model.composed.prepare import ComposedPreparer
 from operators.model.device import pick_device, product_dtype, quiet_transformers
-from operators.model.source import ModelSource, first_line
+from operators.model.source import ModelSource, loading
 from operators.model.tokens import FastTokenizer
 from schemas.card import ImageInput, Limits, Modality, ModelCard, TokenCosts
 from schemas.errors import ModelError
@@ -69,7 +69,7 @@ class ComposedSpec:
 
         dtype = product_dtype(chosen, exact=exact)
         quiet_transformers()
-        try:
+        with loading(self.card.model_id):
             head, rotation = load_heads(ingredients.HEADS)
             viewer = VisionTower(image).to(chosen)
             viewer.multiply_in(dtype)
@@ -87,8 +87,6 @@ class ComposedSpec:
                 tokenizer=_tokenizer(),
                 device=chosen,
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelError(f"model '{self.card.model_id}' cannot be loaded: {first_line(error)}") from error
 
 
 def _tokenizer() -> FastTokenizer:

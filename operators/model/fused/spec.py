@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -15,7 +14,7 @@ from operators.model.composed import ingredients
 from operators.model.device import pick_device, product_dtype
 from operators.model.fused.config import FusedConfig
 from operators.model.fused.prepare import FusedPreparer
-from operators.model.source import ModelSource, first_line
+from operators.model.source import ModelSource, first_line, loading
 from operators.model.tokens import FastTokenizer
 from schemas.card import ImageInput, Limits, Modality, ModelCard, Role, TokenCosts
 from schemas.errors import ModelError
@@ -84,27 +83,17 @@ class FusedSpec:
         from operators.model.fused.network import load_network
         from operators.model.fused.towers import AudioTower
 
+        @loading(self.card.model_id)
         def vision() -> VisionTower:
-            with self._loading():
-                return load_tower(ingredients.CLASSIFIER.verified()).to(chosen)
+            return load_tower(ingredients.CLASSIFIER.verified()).to(chosen)
 
+        @loading(self.card.model_id)
         def hearing() -> AudioTower:
-            with self._loading():
-                return AudioTower(ingredients.SPEECH.verified()).to(chosen)
+            return AudioTower(ingredients.SPEECH.verified()).to(chosen)
 
-        with self._loading():
+        with loading(self.card.model_id):
             network = load_network(_folder(self.source)).to(chosen)
             return FusedEngine.of(network, vision, hearing, product_dtype(chosen, exact=exact))
-
-    @contextmanager
-    def _loading(self) -> Iterator[None]:
-        # Whatever a reader of weights raises, it is no input's fault.
-        try:
-            yield
-        except ModelError:
-            raise
-        except Exception as error:
-            raise ModelError(f"model '{self.card.model_id}' cannot be loaded: {first_line(error)}") from error
 
 
 def _folder(source: ModelSource) -> Path:

@@ -11,10 +11,9 @@ from operators.model.fused.engine import FusedEngine
 from operators.model.fused.spec import FusedSpec
 from operators.model.registry import FUSED_MODEL, resolve
 from tests.models.tiny_gemma import build_tiny_gemma
-from tests.models.tiny_text import build_tiny_text
+from tests.models.tiny_text import PROMPTS, build_tiny_text
 
 torch.set_num_threads(1)
-PROMPTS = {"query": "query: ", "document": "passage: "}
 
 
 @pytest.fixture(scope="session")

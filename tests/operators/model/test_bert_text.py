@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,6 +30,14 @@ from tests.operators.model.shipped import with_ingredients
 from tests.operators.model.test_sentence_transformer import TEXTS, texts
 
 Edit = Callable[[Path], None]
+
+
+def vectors(folder: Path, engine: type[BertText | TextEngine], values: list[str]) -> npt.NDArray[np.float32]:
+    """Of texts, by the model in a folder, which runs on this engine and in float32."""
+    spec = resolve(str(folder))
+    loaded = spec.load("cpu", exact=True)
+    assert isinstance(loaded, engine)
+    return loaded.embed(spec.preparer("").prepare(texts(*values))[0])
 
 
 def headed(folder: Path) -> None:
@@ -80,12 +89,8 @@ def test_whichever_way_a_bert_was_saved_it_runs_on_the_encoder(
 ) -> None:
     folder = shutil.copytree(tiny_text, tmp_path / "copy")
     edit(folder)
-    spec = resolve(str(folder))
-    engine = spec.load("cpu", exact=True)
-    assert isinstance(engine, BertText)
-    found = engine.embed(spec.preparer("").prepare(texts(*TEXTS))[0])
     expected = unpoisoned(folder).float().encode(TEXTS)
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    np.testing.assert_allclose(vectors(folder, BertText, TEXTS), expected, atol=2e-5)
 
 
 def configured(name: str = "config.json", **changes: object) -> Edit:
@@ -126,11 +131,8 @@ def dense(folder: Path) -> None:
 def test_what_is_more_than_a_bert_runs_on_the_library(tiny_text: Path, tmp_path: Path, edit: Edit) -> None:
     folder = shutil.copytree(tiny_text, tmp_path / "copy")
     edit(folder)
-    spec = resolve(str(folder))
-    engine = spec.load("cpu", exact=True)
-    assert isinstance(engine, TextEngine)
-    found = engine.embed(spec.preparer("").prepare(texts(*TEXTS))[0])
-    np.testing.assert_allclose(found, unpoisoned(folder).encode(TEXTS), atol=1e-5)
+    expected = unpoisoned(folder).encode(TEXTS)
+    np.testing.assert_allclose(vectors(folder, TextEngine, TEXTS), expected, atol=1e-5)
 
 
 def test_an_adapter_beside_the_weights_is_left_to_the_library(tiny_text: Path, tmp_path: Path) -> None:
@@ -176,11 +178,7 @@ def test_trained_weights_give_what_the_library_gives_of_them() -> None:
     folder = ingredients.TEXT.verified().parent
     draw = np.random.default_rng(0)
     values = [" ".join(draw.choice(WORDS, n)) for n in (1, 3, 12, 60, 200)]
-    spec = resolve(str(folder))
-    engine = spec.load("cpu", exact=True)
-    assert isinstance(engine, BertText)
-    found = engine.embed(spec.preparer("").prepare(texts(*values))[0])
-    expected = unpoisoned(folder).encode(values)
+    found, expected = vectors(folder, BertText, values), unpoisoned(folder).encode(values)
     assert np.min((found * expected).sum(1)) > 0.999999
 
 

@@ -15,7 +15,7 @@ from operators.model.sentence_transformer import TextEngine
 from operators.parts import Part, PartKind
 from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode, ModelError, Stage
-from tests.models.tiny_text import build_tiny_text, unpoisoned
+from tests.models.tiny_text import PROMPTS, build_tiny_text, unpoisoned
 
 TEXTS = [
     "the cat sat on the mat",
@@ -34,9 +34,7 @@ def texts(*values: str) -> list[tuple[Part, ...]]:
 def pooled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model for each way of pooling; the last is one that the library runs."""
     folder = tmp_path_factory.mktemp("pooled") / request.param
-    return build_tiny_text(
-        folder, prompts={"query": "query: ", "document": "passage: "}, pooling=request.param
-    )
+    return build_tiny_text(folder, prompts=PROMPTS, pooling=request.param)
 
 
 @pytest.mark.parametrize("role", ["query", "document", "unknown-task"])
