@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-
 BLOCK_BYTES = 1 << 20
 DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError, struct.error, NotImplementedError)
@@ -164,6 +162,8 @@ def _xz(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _zstd(file: BinaryIO) -> Iterator[bytes]:
+    import pyarrow as pa  # a decoder's child seldom needs it
+
     return _read(pa.CompressedInputStream(pa.PythonFile(_Unowned(file), mode="r"), "zstd"))
 
 

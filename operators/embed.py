@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from operators.model.batching import micro_batches
 from operators.model.contract import Engine
 from operators.model.threads import SharedThreads
-from operators.parts import Part, from_arrow
+from operators.part_columns import from_arrow
+from operators.parts import Part
 from schemas.errors import ErrorCode, ModelError, Stage, described
 from schemas.space import Space
 from schemas.tables import QUARANTINED, SEGMENT_KIND

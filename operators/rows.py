@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from operators.parts import Part, Segment, to_arrow
+from operators.part_columns import to_arrow
+from operators.parts import Part, Segment
 from operators.sources.archive import Beside
 from operators.sources.fetch import Fetcher, Wanted
 from operators.sources.spool import Fetched

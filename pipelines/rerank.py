@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.model.batching import embed_in_batches
-from operators.parts import Part, PartKind, from_arrow
+from operators.part_columns import from_arrow
+from operators.parts import Part, PartKind
 from operators.read import ReadAssets
 from operators.sources.fetch import Fetcher
 from pipelines.beside import grants_of

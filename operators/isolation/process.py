@@ -34,6 +34,8 @@ _FIXED = {
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    # Looking for them reads what every installed package says of itself.
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",
     "RAYON_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from operators.parts import DTYPES, Part, PartKind, from_arrow, to_arrow
+from operators.part_columns import from_arrow, to_arrow
+from operators.parts import DTYPES, Part, PartKind
 from schemas.tables import PART
 
 _TEXTS = st.builds(Part, st.just(PartKind.TEXT), text=st.text(max_size=5))

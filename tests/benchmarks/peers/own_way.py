@@ -17,7 +17,8 @@ import soundfile
 import soxr
 from av.video.reformatter import Interpolation
 
-from operators.parts import Part, PartKind, to_arrow
+from operators.part_columns import to_arrow
+from operators.parts import Part, PartKind
 from schemas.card import Role
 from schemas.tables import PART
 from tests.benchmarks.peers.work import BATCH, Embedder, Work, model_of, note

@@ -18,7 +18,7 @@ from operators.decode.registry import decode
 from operators.model.composed import ingredients
 from operators.model.contract import Engine, Inputs, ModelSpec, Preparer
 from operators.model.registry import FUSED_MODEL, resolve
-from operators.parts import from_arrow, to_arrow
+from operators.part_columns import from_arrow, to_arrow
 from schemas.card import ModelCard, Role
 from schemas.errors import AssetError, ErrorCode
 from schemas.recipe import Recipe

@@ -17,7 +17,8 @@ from operators.model.composed import ComposedSpec, ingredients
 from operators.model.composed.engine import ComposedEngine
 from operators.model.composed.prepare import WINDOW
 from operators.model.registry import BASELINE_MODEL, resolve
-from operators.parts import Part, PartKind, from_arrow, to_arrow
+from operators.part_columns import from_arrow, to_arrow
+from operators.parts import Part, PartKind
 from schemas.card import Modality
 from schemas.errors import AssetError, ErrorCode, ModelError
 

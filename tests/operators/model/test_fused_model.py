@@ -17,7 +17,8 @@ from operators.model.fused.config import FusedConfig
 from operators.model.fused.engine import FusedEngine
 from operators.model.fused.spec import INGREDIENTS, FusedSpec
 from operators.model.registry import resolve
-from operators.parts import Part, PartKind, from_arrow, to_arrow
+from operators.part_columns import from_arrow, to_arrow
+from operators.parts import Part, PartKind
 from schemas.card import Modality, Role
 from schemas.errors import AssetError, ErrorCode, ModelError
 from tests.operators.model.shipped import with_ingredients

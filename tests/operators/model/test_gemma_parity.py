@@ -20,7 +20,8 @@ from operators.model.contract import Engine, ModelSpec
 from operators.model.gemma_engine import GemmaEngine
 from operators.model.gemma_towers import Mel
 from operators.model.registry import resolve
-from operators.parts import Part, PartKind, from_arrow, to_arrow
+from operators.part_columns import from_arrow, to_arrow
+from operators.parts import Part, PartKind
 from tests.benchmarks.padded_gemma import PaddedGemma
 from tests.models.reference_gemma import reference_model, reference_processor
 
