@@ -16,7 +16,7 @@ from operators.model.contract import Inputs
 from operators.model.device import weights_dtype
 from operators.model.gemma_inputs import GemmaLayout, sound_settings
 from operators.model.gemma_towers import Hearing, Vision
-from operators.model.packed_attention import NAME, Pack
+from operators.model.packed_attention import NAME, Group, Pack
 from operators.model.packing import Packed, packs
 from operators.model.source import loading, modules_of
 from operators.model.upload import Upload
@@ -95,13 +95,14 @@ class GemmaEngine:
     def _forward(self, inputs: list[tuple[Part, ...]]) -> torch.Tensor:
         packed = Packed(tuple(len(parts[0].array) for parts in inputs))
         ids = np.concatenate([parts[0].array for parts in inputs])
+        pack = Pack(packed, self._upload)
         hidden = self.text(
             inputs_embeds=self._embeddings(ids, [part for parts in inputs for part in parts[1:]])[None],
             position_ids=self._upload(packed.positions())[None],
             attention_mask=_NO_MASKS,
-            pack=Pack(packed, self.model.device),
+            pack=pack,
         ).last_hidden_state[0]
-        return self._pooled(hidden, packed)
+        return self._pooled(hidden, pack.groups)
 
     def _embeddings(self, ids: npt.NDArray[np.int32], media: list[Part]) -> torch.Tensor:
         """Token embeddings of a pack, with soft tokens in the slots of the media: `[tokens, width]`."""
@@ -117,14 +118,14 @@ class GemmaEngine:
             found[self._upload(np.flatnonzero(heard))] = self.hearing(sounds).to(found.dtype)
         return found
 
-    def _pooled(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:
+    def _pooled(self, hidden: torch.Tensor, groups: list[Group]) -> torch.Tensor:
         """The model's own head over each sequence's tokens, in float32: `[sequences, dim]`."""
         features: dict[str, Any] = {}
         pooled = []
-        for run in packed.runs:
-            tokens = hidden[run.start : run.end].view(run.count, run.length, -1).float()
-            mask = torch.ones(tokens.shape[:2], dtype=torch.int64, device=hidden.device)
-            features = self._head[0]({"token_embeddings": tokens, "attention_mask": mask})
+        for group in groups:
+            tokens = group.cut(hidden).float()
+            own = torch.ones_like(tokens[..., 0]) if group.own is None else group.own
+            features = self._head[0]({"token_embeddings": tokens, "attention_mask": own.long()})
             pooled.append(features["sentence_embedding"])
         features = {"sentence_embedding": torch.cat(pooled)}
         for module in self._head[1:]:

@@ -61,7 +61,10 @@ class Vision:
         real = torch.zeros(pixels.shape[:2], dtype=torch.bool, device=device)
         embedded = tower.patch_embedder(pixels, positions, real)
         hidden = tower.encoder(
-            embedded, attention_mask=None, pixel_position_ids=positions, pack=Pack(Packed(sizes), device)
+            embedded,
+            attention_mask=None,
+            pixel_position_ids=positions,
+            pack=Pack(Packed(sizes), self._upload),
         ).last_hidden_state
         # Patches come square by square, so that each square of the pool is a picture of its own.
         squares = hidden.view(-1, self._pool**2, hidden.shape[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,22 +13,48 @@ from operators.model.batching import longest_first
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Neighbours of one length: `count` sequences of `length` tokens from token `start` on."""
+class Bucket:
+    """Neighbours of about one length, from token `start` on."""
 
     start: int
-    count: int
-    length: int
+    lengths: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Sequences."""
+        return len(self.lengths)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest one."""
+        return max(self.lengths)
 
     @property
     def end(self) -> int:
         """The token behind the last one."""
-        return self.start + self.count * self.length
+        return self.start + sum(self.lengths)
+
+    @property
+    def even(self) -> bool:
+        """Whether all are of one length, and lie as a rectangle already."""
+        return min(self.lengths) == self.longest
+
+    def own(self) -> npt.NDArray[np.bool_]:
+        """Which places of a padded sequence are its own: `[sequences, longest]`."""
+        return np.arange(self.longest) < np.asarray(self.lengths)[:, None]
+
+    def places(self) -> npt.NDArray[np.int64]:
+        """The token at each place of a padded sequence, its last one beyond its end: `[sequences, longest]`."""
+        lengths = np.asarray(self.lengths)
+        ends = self.start + np.cumsum(lengths)
+        shown = np.minimum(np.arange(self.longest), lengths[:, None] - 1)
+        places: npt.NDArray[np.int64] = shown + (ends - lengths)[:, None]
+        return places
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Where each sequence lies in a pack; sequences of one length should be neighbours, as they share their calls."""
+    """Where each sequence lies in a pack; sequences of like lengths should be neighbours, as they share their calls."""
 
     lengths: tuple[int, ...]
 
@@ -37,15 +63,17 @@ class Packed:
         """Of all sequences."""
         return sum(self.lengths)
 
-    @property
-    def runs(self) -> list[Run]:
-        """Neighbours of one length, in order."""
-        found: list[Run] = []
-        start = 0
-        for length, members in groupby(self.lengths):
-            found.append(Run(start, len(list(members)), length))
-            start = found[-1].end
-        return found
+    def buckets(self, spread: int = 0, share: float = 0.0) -> list[Bucket]:
+        """Neighbours whose lengths differ by so many tokens at most, or by that share of the longest one; in order."""
+        cuts = [0]
+        longest = shortest = self.lengths[0]
+        for row, length in enumerate(self.lengths):
+            longest, shortest = max(longest, length), min(shortest, length)
+            if longest - shortest > max(spread, share * longest):
+                cuts.append(row)
+                longest = shortest = length
+        starts = self.offsets().tolist()
+        return [Bucket(starts[a], self.lengths[a:b]) for a, b in pairwise([*cuts, len(self.lengths)])]
 
     def offsets(self) -> npt.NDArray[np.int32]:
         """The first token of each sequence, and behind them the end: int32 `[sequences + 1]`."""

@@ -19,6 +19,7 @@ from transformers import Gemma4AudioFeatureExtractor
 from operators.model.contract import Engine, ModelSpec
 from operators.model.gemma_engine import GemmaEngine
 from operators.model.gemma_towers import Mel
+from operators.model.packed_attention import PADDED
 from operators.model.registry import resolve
 from operators.part_columns import from_arrow, to_arrow
 from operators.parts import Part, PartKind
@@ -153,13 +154,19 @@ MATES = {
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.sampled_from([*MATES]), min_size=2, max_size=7), st.sampled_from([64, 900, 4_096]))
-def test_a_vector_depends_neither_on_batch_mates_nor_on_the_budget(
-    tiny_gemma: Path, names: list[str], budget: int
+@given(
+    st.lists(st.sampled_from([*MATES]), min_size=2, max_size=7),
+    st.sampled_from([64, 900, 4_096]),
+    st.sampled_from([(0, 0.0), PADDED["cuda"], (500, 0.0)]),
+)
+def test_a_vector_depends_neither_on_batch_mates_nor_on_budget_and_padding(
+    tiny_gemma: Path, names: list[str], budget: int, padded: tuple[int, float]
 ) -> None:
     prepared, alone = _alone(tiny_gemma)
     engine = GemmaEngine.read(tiny_gemma, "tiny", torch.device("cpu"), budget)
-    together = engine.embed([prepared[name] for name in names])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PADDED, "cpu", padded)
+        together = engine.embed([prepared[name] for name in names])
     for name, vector in zip(names, together, strict=True):
         assert cosine(vector, alone[name]) > 0.99999
 

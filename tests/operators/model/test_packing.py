@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.model.batching import micro_batches
-from operators.model.packed_attention import by_runs
+from operators.model.packed_attention import Group, by_groups
 from operators.model.packing import Packed, packs
+from operators.model.upload import Upload
 
 LENGTHS = st.lists(st.integers(1, 9_000), min_size=1, max_size=80)
 BUDGETS = st.integers(1, 20_000)
@@ -48,12 +49,36 @@ def test_a_padded_batch_wastes_at_most_its_share(lengths: list[int], budget: int
 
 
 @given(LENGTHS)
-def test_runs_cover_the_pack_and_positions_start_anew_with_each_sequence(lengths: list[int]) -> None:
+def test_positions_start_anew_with_each_sequence(lengths: list[int]) -> None:
     packed = Packed(tuple(lengths))
-    assert [length for run in packed.runs for length in [run.length] * run.count] == lengths
-    assert [first.end for first in packed.runs[:-1]] == [later.start for later in packed.runs[1:]]
     assert packed.offsets().tolist() == [0, *np.cumsum(lengths)]
     assert packed.positions().tolist() == [place for length in lengths for place in range(length)]
+
+
+@given(LENGTHS, st.integers(0, 30), st.floats(0, 0.9))
+def test_buckets_cover_the_pack_and_end_only_where_lengths_differ_too_much(
+    lengths: list[int], spread: int, share: float
+) -> None:
+    found = Packed(tuple(lengths)).buckets(spread, share)
+    assert [length for bucket in found for length in bucket.lengths] == lengths
+    assert [bucket.end for bucket in found[:-1]] == [later.start for later in found[1:]]
+
+    def differ(some: tuple[int, ...]) -> bool:
+        return max(some) - min(some) > max(spread, share * max(some))
+
+    assert not any(differ(bucket.lengths) for bucket in found)
+    assert all(differ((*bucket.lengths, after.lengths[0])) for bucket, after in pairwise(found))
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=20))
+def test_a_bucket_shows_each_token_once_and_repeats_a_sequences_last_one_behind_it(
+    lengths: list[int],
+) -> None:
+    head, bucket = Packed((5, *lengths)).buckets(100)[0], Packed((900, *lengths)).buckets(100)[1]
+    assert head.start == 0
+    places, own = bucket.places(), bucket.own()
+    assert places[own].tolist() == list(range(900, 900 + sum(lengths)))
+    assert (places == np.where(own, places, places.max(1, initial=0, where=own)[:, None])).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,9 +86,10 @@ def test_runs_cover_the_pack_and_positions_start_anew_with_each_sequence(lengths
     st.lists(st.integers(1, 40), min_size=1, max_size=6),
     st.none() | st.integers(1, 12),
     st.sampled_from([(4, 2), (2, 1), (3, 3)]),
+    st.sampled_from([0, 3, 40]),
 )
 def test_packed_attention_is_attention_under_the_mask_of_the_whole_pack(
-    lengths: list[int], reach: int | None, heads: tuple[int, int]
+    lengths: list[int], reach: int | None, heads: tuple[int, int], spread: int
 ) -> None:
     packed = Packed(tuple(lengths))
     draws = torch.Generator().manual_seed(len(lengths))
@@ -78,5 +104,6 @@ def test_packed_attention_is_attention_under_the_mask_of_the_whole_pack(
     scores = torch.einsum("qhd,khd->hqk", query, key.repeat_interleave(heads[0] // heads[1], 1)) * 0.5
     weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
     want = torch.einsum("hqk,khd->qhd", weights, value.repeat_interleave(heads[0] // heads[1], 1))
-    found = by_runs(query, key, value, packed.runs, 0.5, reach)
+    groups = [Group(bucket, Upload(query.device)) for bucket in packed.buckets(spread)]
+    found = by_groups(query, key, value, groups, 0.5, reach)
     torch.testing.assert_close(found, want, atol=1e-5, rtol=1e-4)
