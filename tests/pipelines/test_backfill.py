@@ -122,6 +122,9 @@ def test_nights_in_the_middle_reach_both_spaces_and_nothing_falls_between(tmp_pa
     )
     put(join(place, "more"), {"new.txt": "what the night brought", "x0.txt": "changed"})
     pack(join(place, "more"), "z.zip", {"a.txt": "in an archive", "b.txt": "WORDS", "d.txt": "new words"})
+    pack(join(place, "more"), "y.zip", {"a.txt": "in yet another archive"})
+    # Whichever block came first holds something that this night changes, if only the two lines.
+    put(join(place, "lines"), {"l.jsonl": json.dumps({"id": 1, "parts": ["a first line, changed"]})})
     for row in held[:2] + held[-2:]:
         if "/more/" in row["uri"] and row["container"] is None:
             Path(row["uri"]).unlink()

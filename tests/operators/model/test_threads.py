@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -67,3 +69,8 @@ def test_what_runs_outside_of_passes_is_left_alone() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(after).result() == 3
+
+
+def test_a_model_without_torch_is_not_made_to_load_it() -> None:
+    code = "import sys; from operators.model.threads import SharedThreads as S\nwith S(2): pass\nsys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
