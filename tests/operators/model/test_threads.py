@@ -72,5 +72,10 @@ def test_what_runs_outside_of_passes_is_left_alone() -> None:
 
 
 def test_a_model_without_torch_is_not_made_to_load_it() -> None:
-    code = "import sys; from operators.model.threads import SharedThreads as S\nwith S(2): pass\nsys.exit('torch' in sys.modules)"
+    code = """if True:
+        import sys
+        from operators.model.threads import SharedThreads
+        with SharedThreads(2):
+            sys.exit("torch" in sys.modules)
+    """
     subprocess.run([sys.executable, "-c", code], check=True)
