@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, Field
+from typing import Self
+
+from pydantic import AwareDatetime, Field, model_validator
 
 from schemas.card import Frozen
 from schemas.compare import Gate
@@ -38,6 +40,12 @@ class RunConfig(Frozen):
     """How a run uses the machine; none of it changes what is written, but `exact` the last digits of vectors."""
 
     actors: int | None = Field(default=None, gt=0, description="embedding actors; one a GPU when None")
+    max_actors: int | None = Field(
+        default=None,
+        gt=0,
+        description="let the pool grow to so many while work waits, on nodes that Ray's autoscaler starts for them; "
+        "None: it stays as it is",
+    )
     actor_threads: int | None = Field(default=None, gt=0)
     token_budget: int = Field(default=16_384, gt=0, description="padded tokens of one forward pass")
     exact: bool = Field(
@@ -62,6 +70,12 @@ class RunConfig(Frozen):
     )
     block_bytes: int = Field(default=32 << 20, gt=0, description="media of such a block, about")
     decode: DecodeConfig = DecodeConfig()
+
+    @model_validator(mode="after")
+    def _check_actors(self) -> Self:
+        if self.actors and self.max_actors and self.max_actors < self.actors:
+            raise ValueError(f"max_actors ({self.max_actors}) is below actors ({self.actors})")
+        return self
 
 
 class Selection(Frozen):

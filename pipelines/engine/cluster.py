@@ -90,6 +90,7 @@ def _keep_off_the_screen() -> None:
 class Resources:
     """The embedding pool: actors that make so many passes of the model at once, each on a GPU or so many threads.
 
+    Ray lets it grow to `max_actors` while calls wait for one, and shrink to `actors` while some are idle.
     Where they decode for themselves nothing decoded crosses to another process, and a machine has that many processes
     less; on GPUs decoding has CPUs of its own.
     """
@@ -98,6 +99,7 @@ class Resources:
     passes: int
     threads: int
     gpu: bool
+    max_actors: int
     decode: bool = False
 
     @classmethod
@@ -123,8 +125,10 @@ class Resources:
         """A pass for each GPU, or else each CPU, at `most` so many to an actor."""
         most = min(most, _PASSES)
         actors = config.actors or max(1, devices // most)
+        actors = min(actors, config.max_actors or actors)
         passes = min(most, max(1, devices // actors))
-        return cls(actors, passes, config.actor_threads or max(1, cores() // (actors * passes)), gpu)
+        threads = config.actor_threads or max(1, cores() // (actors * passes))
+        return cls(actors, passes, threads, gpu, config.max_actors or actors)
 
     @property
     def calls(self) -> int:
@@ -136,7 +140,7 @@ class Resources:
         """So many at least keep whatever decodes busy to the end."""
         import ray
 
-        readers = self.actors * self.calls if self.decode else int(ray.cluster_resources().get("CPU", 1))
+        readers = self.max_actors * self.calls if self.decode else int(ray.cluster_resources().get("CPU", 1))
         return _SHARDS_EACH * max(1, readers)
 
     def shared_threads(self, config: RunConfig) -> SharedThreads | None:

@@ -149,8 +149,6 @@ class Dataflow:
             wanted: asked after each block: whether to stop early because another writer waits.
         """
         resources = self.resources
-        seconds = None if gpu_hours is None else gpu_hours * 3600 / resources.actors
-        started = time.monotonic()
         with (
             explained_workers(self.stage.table.uri),
             desk() as actor,
@@ -165,12 +163,14 @@ class Dataflow:
             blocks = held.enter_context(closing(iter(batches)))
             budget_spent = gave_way = False
             for _ in blocks:
-                budget_spent = seconds is not None and time.monotonic() - started > seconds
+                budget_spent = gpu_hours is not None and _lived(actor) > gpu_hours * 3600
                 gave_way = not budget_spent and wanted()
                 if budget_spent or gave_way:
                     break
             times = _times(actor)
-        return Ran(resources.actors, times, budget_spent, gave_way)
+        # More than the pool had at first began where it grew, and where one took a dead one's place.
+        actors = max(resources.actors, min(resources.max_actors, len(times)))
+        return Ran(actors, times, budget_spent, gave_way)
 
     def _context(self, resources: Resources) -> Any:
         """Ray Data's settings, a copy: whoever has joined Ray before keeps theirs."""
@@ -184,7 +184,7 @@ class Dataflow:
         # Where only receipts leave an actor, each does when it is written: whoever wants the run to end waits for one.
         context.target_max_block_size = 1 if resources.decode else held
         # Else the reads fill whatever object store there is, and the peak grows with the corpus up to that.
-        blocks = _BLOCKS_AHEAD * max(resources.actors * resources.passes, cores())
+        blocks = _BLOCKS_AHEAD * max(resources.max_actors * resources.passes, cores())
         context.execution_options.resource_limits = ray.data.ExecutionResources(
             object_store_memory=blocks * held
         )
@@ -197,7 +197,8 @@ class Dataflow:
         read, whole = Read(self.read, teller), {"batch_size": None, "batch_format": "pyarrow"}
         model = (self.read.spec, self.space, self.stage, self.config, resources, teller)
         pool = ray.data.ActorPoolStrategy(
-            size=resources.actors,
+            min_size=resources.actors,
+            max_size=resources.max_actors,
             max_concurrent_calls_per_actor=resources.calls,
             enable_true_multi_threading=True,
         )
@@ -207,6 +208,13 @@ class Dataflow:
                 data = data.map_batches(read, num_cpus=_READ_CPUS, **whole)
             arguments = (*model, read if resources.decode else None)
             return data.map_batches(Embed, fn_constructor_args=arguments, compute=pool, **whole, **needs)
+
+
+def _lived(desk: Any) -> float:
+    import ray
+
+    seconds: float = ray.get(desk.lived.remote())
+    return seconds
 
 
 def _times(desk: Any) -> tuple[ActorSeconds, ...]:

@@ -5,6 +5,7 @@ Its module imports next to nothing: Ray starts a process for it in every run.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -21,6 +22,7 @@ class Desk:
         self.open = True
         self.inside: dict[str, str] = {}
         self.began: dict[str, list[Any]] = {}
+        self.since: dict[str, float] = {}
         self.spent: dict[str, dict[str, float]] = {}
 
     def add(self, counts: dict[str, int]) -> None:
@@ -40,11 +42,17 @@ class Desk:
         if not self.open:
             raise RuntimeError("the run was left")
         self.began[actor_id] = handle
+        self.since.setdefault(actor_id, time.monotonic())
         self.inside = {key: whose for key, whose in self.inside.items() if whose != actor_id}
 
     def handles(self) -> list[list[Any]]:
         """Of the actors that have begun."""
         return list(self.began.values())
+
+    def lived(self) -> float:
+        """Seconds since each actor began, of all together."""
+        now = time.monotonic()
+        return sum(now - since for since in self.since.values())
 
     def spend(self, actor_id: str, seconds: dict[str, float]) -> None:
         """Where an actor's time has gone so far."""

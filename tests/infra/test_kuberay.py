@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -82,6 +83,18 @@ def test_the_base_is_valid() -> None:
 @EACH
 def test_an_overlay_s_patches_fit_and_leave_it_valid(overlay: Path) -> None:
     check(resources(overlay))
+
+
+def test_the_patches_for_a_cluster_that_grows_fit_every_overlay() -> None:
+    (block,) = re.findall(
+        r"^```yaml\n(- \{op: .*?)^```$", (INFRA / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    for folder in (BASE, *OVERLAYS):
+        found = resources(folder)
+        grown = patched(one(found, "RayJob"), yaml.safe_load(block))
+        check([grown, *(document for document in found if document["kind"] != "RayJob")])
+        (group,) = grown["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+        assert group["minReplicas"] == group["replicas"] < group["maxReplicas"]
 
 
 def test_the_schemas_would_refuse_a_typo() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from schemas.recipe import Recipe
 from schemas.space import Space
 from schemas.tables import space_schema
 from tests.models.hashed import HashEngine, HashSpec
+from tests.models.slow import SlowSpec
 
 CONFIG = RunConfig(actors=2, block_rows=2, shard_assets=2)
 LAYOUTS = {
@@ -193,9 +195,9 @@ def test_whoever_has_joined_ray_keeps_their_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("passes", "calls"), [(1, 2), (2, 2), (4, 4)])
 def test_an_actor_that_decodes_has_a_call_for_each_pass(passes: int, calls: int) -> None:
-    found = Resources(actors=1, passes=passes, threads=1, gpu=False, decode=True)
+    found = Resources(actors=1, passes=passes, threads=1, gpu=False, max_actors=1, decode=True)
     assert found.calls == calls
-    assert Resources(actors=1, passes=passes, threads=1, gpu=False).calls == 2
+    assert Resources(actors=1, passes=passes, threads=1, gpu=False, max_actors=1).calls == 2
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -207,6 +209,28 @@ def test_the_pool_has_a_thread_of_the_model_for_each_core(actors: int | None, co
     assert cores() - found.actors < at_once <= max(cores(), found.actors)
     assert actors is None or found.actors == actors
     assert concurrent or found.passes == 1
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize(("actors", "most", "found"), [(None, 1, (1, 1)), (1, 5, (1, 5)), (3, None, (3, 3))])
+def test_the_pool_stays_within_its_bounds(
+    actors: int | None, most: int | None, found: tuple[int, int]
+) -> None:
+    resources = Resources.of(RunConfig(actors=actors, max_actors=most), concurrent=False)
+    assert (resources.actors, resources.max_actors) == found
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_pool_grows_while_calls_wait(tmp_path: Path, layout: str) -> None:
+    config = LAYOUTS[layout].model_copy(update={"actors": 1, "max_actors": 2, "shard_assets": 4})
+    flow, cut = make_flow(tmp_path, StageRows, config, SlowSpec())
+    ran = flow.run(cut, 60, Silent())
+    assert (ran.actors, len(ran.actor_seconds)) == (2, 2)
+    staged = [row for receipt in flow.stage.receipts.read_all() for row in receipt.rows["uri"].to_pylist()]
+    assert Counter(staged) == {f"{tmp_path}/in/{n}.txt": 2 for n in range(60)}, (
+        "a segment and an outcome each"
+    )
 
 
 @pytest.mark.usefixtures("local_ray")
