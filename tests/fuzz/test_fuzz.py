@@ -141,7 +141,7 @@ def test_killers_among_sound_files_cost_one_row_each(tmp_path: Path, monkeypatch
     }
     files = {f"{n:02d}-{what}.txt": f"PLANTED {what} 5".encode() for n, what in enumerate(planted)}
     files |= {f"{n:02d}-sound.txt": b"the cat sat on the mat" for n in range(len(planted) + 1)}
-    limits = LIMITS.model_copy(update={"timeout_seconds": 5, "cpu_seconds": 1, "memory_bytes": 256 << 20})
+    limits = LIMITS.model_copy(update={"timeout_seconds": 3, "cpu_seconds": 1, "memory_bytes": 256 << 20})
     before = psutil.Process().memory_info().rss
     outcomes, _ = read(write(tmp_path / "in", files), limits)
     module.decoders(limits).close()
