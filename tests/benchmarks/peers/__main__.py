@@ -3,7 +3,8 @@
 Every run is a fresh process, on an eighth of a corpus and on all of it. `rows/s` and `CPU ms` are of the rows between
 the two: what a start costs, and what a way decodes before its model is loaded, is in both. `with start` is of all, from
 the process' start to its end. CPU is of all processes together, and what can be trusted on a busy machine; memory is
-what is their own, shared pages by share.
+what is their own, shared pages by share. A rate is `nan` where the rows take less than two starts differ by: give more
+`--rows`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import statistics
@@ -58,8 +59,9 @@ class Pair:
 
     @property
     def rows_per_second(self) -> float:
-        """Of the rows between them."""
-        return self.rows / (self.whole.whole - self.start.whole)
+        """Of the rows between them; NaN where they take less than two starts differ by."""
+        seconds = self.whole.whole - self.start.whole
+        return self.rows / seconds if seconds > 0 else math.nan
 
     @property
     def cpu_ms(self) -> float:
@@ -116,7 +118,7 @@ def summary(runs: list[Pair]) -> dict[str, Any]:
     """Medians, and the least and the most where spread matters."""
     rates = [one.rows_per_second for one in runs]
     return {
-        "rows_per_second": statistics.median(rates),
+        "rows_per_second": math.nan if any(map(math.isnan, rates)) else statistics.median(rates),
         "spread": [min(rates), max(rates)],
         "rows_per_second_with_start": statistics.median(
             one.whole.model_rows / one.whole.whole for one in runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,4 @@ def test_what_a_start_costs_and_what_runs_ahead_is_not_in_a_ways_rate() -> None:
     pair = Pair(run(20.0, 30.0, 100), run(30.0, 45.0, 300))
     assert pair.rows_per_second == 20.0
     assert pair.cpu_ms == 75.0
+    assert math.isnan(Pair(run(20.0, 30.0, 100), run(19.5, 31.0, 110)).rows_per_second), "a start took longer"
