@@ -31,7 +31,8 @@ class Group:
     """A bucket on its device; `own` says which places of it are a sequence's own, None where all are."""
 
     def __init__(self, bucket: Bucket, upload: Upload) -> None:
-        self._bucket = bucket
+        # Said once: every layer cuts three times, and a bucket may have thousands of sequences to go through.
+        self._tokens, self._shape = slice(bucket.start, bucket.end), (bucket.count, bucket.longest)
         self.own: torch.Tensor | None = None
         if not bucket.even:
             own = bucket.own()
@@ -40,15 +41,14 @@ class Group:
 
     def cut(self, states: torch.Tensor) -> torch.Tensor:
         """The sequences, padded to each other: `[tokens, ...]` to `[sequences, longest, ...]`."""
-        bucket = self._bucket
         if self.own is None:
-            return states[bucket.start : bucket.end].view(bucket.count, bucket.longest, *states.shape[1:])
+            return states[self._tokens].view(*self._shape, *states.shape[1:])
         return states[self._places]
 
     def put(self, padded: torch.Tensor, out: torch.Tensor) -> None:
         """The reverse of `cut`, into `out`."""
         flat = padded.flatten(0, 1)
-        out[self._bucket.start : self._bucket.end] = flat if self.own is None else flat[self._kept]
+        out[self._tokens] = flat if self.own is None else flat[self._kept]
 
 
 class Pack:
