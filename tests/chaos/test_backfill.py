@@ -49,7 +49,7 @@ def tables(lake: Path, space: str | None = SPACE) -> tuple[list[dict[str, Any]],
 def calm(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Calm:
     folder = tmp_path_factory.mktemp("calm")
     source, lake = folder / "in", folder / "lake"
-    write_corpus(source, 80)
+    write_corpus(source, 120)
     run_here(source, lake, folder / "live")
     shutil.copytree(lake, folder / "template")
     assert backfill(str(source), str(lake), str(folder / "ledger")).run().complete

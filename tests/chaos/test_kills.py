@@ -65,7 +65,7 @@ def run_here(source: Path, lake: Path, ledger: Path) -> RunReport:
 def calm(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Calm:
     folder = tmp_path_factory.mktemp("calm")
     source, lake, ledger = folder / "in", folder / "lake", folder / "ledger"
-    write_corpus(source, 200)
+    write_corpus(source, 300)
     run_here(source, lake, ledger)
     return Calm(source, rows(lake), assets(lake), media(lake), embedded(ledger))
 

@@ -208,7 +208,9 @@ def test_no_process_is_left_of_what_a_decoder_started() -> None:
     limits = LIMITS.model_copy(update={"timeout_seconds": 2})
     brief = Decoders(limits, ENTRY)
     error = failure(brief, b"PLANTED breed")
-    assert (error.code, "SIGABRT" in error.detail) == (ErrorCode.DECODER_CRASHED, True)
+    assert (error.code, error.stage) == (ErrorCode.DECODER_CRASHED, Stage.DECODE)
+    assert "SIGABRT" in error.detail
+    assert brief._idle == []
     run(brief, b"some words")
     assert alive(limits) == [pid(brief)]
     brief.close()
