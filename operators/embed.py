@@ -24,7 +24,7 @@ from schemas.tables import QUARANTINED, SEGMENT_KIND
 
 _MIN_NORM = 1e-12
 _BATCHES_A_PASS, _LEAST_ROWS = 4, 16
-"""So many batches let passes that run side by side end together; smaller ones cost each row more."""
+"""So many batches let passes that run side by side end together; of fewer rows each row costs more."""
 
 Reason = tuple[ErrorCode, str]
 Tried = tuple[list[int], npt.NDArray[np.float32] | Reason]
@@ -103,7 +103,7 @@ class EmbedSegments:
             return None
         idle = max(1, self.passes - sum(not one.done() for one in tuple(self._given)))
         each = -(-rows // idle)
-        return max(min(each, _LEAST_ROWS), -(-each // _BATCHES_A_PASS))
+        return -(-each // max(1, min(_BATCHES_A_PASS, each // _LEAST_ROWS)))
 
     def _tried(self, inputs: Sequence[tuple[Part, ...]], batch: list[int]) -> list[Tried]:
         """The batch's vectors, of its halves when the model fails on it, or why a single row has none."""

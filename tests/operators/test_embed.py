@@ -100,6 +100,16 @@ def test_a_block_is_cut_for_passes_that_have_nothing_to_do() -> None:
     assert engine.rows == [4, 4, 8]
 
 
+@pytest.mark.parametrize(("rows", "batches"), [(12, [6] * 2), (40, [20] * 2), (320, [40] * 8)])
+def test_no_pass_is_left_with_a_handful_of_a_block(rows: int, batches: list[int]) -> None:
+    engine, inputs = Held(), [(Part(PartKind.TEXT, "cat"),)] * rows
+    engine.go.set()
+    space = Space(card=HashSpec().card, recipe=Recipe())
+    embed = EmbedSegments(engine=engine, space=space, token_budget=1 << 20, passes=2)
+    embed.vectors(inputs, np.full(rows, 2, np.int32))
+    assert engine.rows == batches
+
+
 def test_a_pool_makes_passes_side_by_side_and_finds_the_same() -> None:
     texts = [f"cat {n}" for n in range(32)]
     texts[7] = "poison"
