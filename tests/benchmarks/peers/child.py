@@ -12,6 +12,7 @@ from tests.benchmarks.peers.work import Work
 WAYS = {
     "embedlake": "ours:embedlake",
     "daft": "on_daft:daft_udf",
+    "daft on ray": "on_daft:daft_on_ray",
     "daft, own way": "own_way:daft_own",
     "daft, stock": "stock:daft_stock",
     "ray data": "on_ray:ray_data",

@@ -15,7 +15,7 @@ from tests.benchmarks.peers import outputs
 from tests.benchmarks.peers.corpora import change
 from tests.benchmarks.peers.meter import ChildError, Run, run
 
-SAME_WORK = ("embedlake", "daft", "ray data", "script")
+SAME_WORK = ("embedlake", "daft", "daft on ray", "ray data", "script")
 OWN_WAY = {
     "documents": ("daft, own way", "sentence-transformers"),
     **dict.fromkeys(("images", "audio", "videos"), ("daft, own way", "daft, stock")),

@@ -11,6 +11,15 @@ from daft import DataType, col
 from tests.benchmarks.peers.work import BATCH, SEGMENT, Embedder, Work
 
 
+def daft_on_ray(work: Work) -> None:
+    """`daft_udf` on Daft's other runner, the one that has more machines than this."""
+    import ray
+
+    ray.init("local", include_dashboard=False, log_to_driver=False)
+    daft.set_runner_ray()
+    daft_udf(work)
+
+
 def daft_udf(work: Work) -> None:
     """The same work for each row; the model in a class of one instance, whose torch uses every core."""
 
