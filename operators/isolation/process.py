@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -97,6 +98,7 @@ class ChildProcess:
                 if shelves != NONE:
                     os.close(shelves)
             self._sock, self._arriving = ours, Arriving(ours)
+            threading.Thread(target=_end_with, args=(self.pid,), daemon=True).start()
             self._wait_until_ready(theirs, said)
         ours.settimeout(limits.timeout_seconds)
 
@@ -171,7 +173,7 @@ class ChildProcess:
 
     def _silent(self) -> ChildDiedError:
         seconds = self._sock.gettimeout()
-        # What a dead decoder has started may hold its end of the socket open.
+        # What a dead decoder has started may hold its end of the socket open, from a session of its own.
         if (status := self.kill()) is not None:
             return self._ended(status)
         return ChildDiedError(ErrorCode.DECODER_TIMEOUT, f"no progress for {seconds:g} s")
@@ -221,6 +223,14 @@ class ChildProcess:
         known = -status in {int(s) for s in signal.Signals}
         name = signal.Signals(-status).name if known else f"signal {-status}"
         return ChildDiedError(ErrorCode.DECODER_CRASHED, f"the decoder's process ended by {name}")
+
+
+def _end_with(pid: int) -> None:
+    """End what a child has started when it has ended: it may hold the child's end of the socket open."""
+    if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
+        with suppress(OSError):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            os.killpg(pid, signal.SIGKILL)
 
 
 def _unstarted(why: str) -> EmbedlakeError:
