@@ -8,14 +8,12 @@ import daft
 import pyarrow as pa
 from daft import DataType, col
 
-from tests.benchmarks.peers.work import BATCH, SEGMENT, Embedder, Work
+from tests.benchmarks.peers.work import BATCH, SEGMENT, Embedder, Work, own_cluster
 
 
 def daft_on_ray(work: Work) -> None:
     """`daft_udf` on Daft's other runner, the one that has more machines than this."""
-    import ray
-
-    ray.init("local", include_dashboard=False, log_to_driver=False)
+    own_cluster()
     daft.set_runner_ray()
     daft_udf(work)
 

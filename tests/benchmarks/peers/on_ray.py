@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import ray
 import ray.data
 
-from tests.benchmarks.peers.work import BATCH, Clocked, Embedder, Work
+from tests.benchmarks.peers.work import BATCH, Clocked, Embedder, Work, own_cluster
 
 
 class RayEmbedder:
@@ -25,8 +24,7 @@ class RayEmbedder:
 
 def ray_data(work: Work) -> None:
     """A cluster of its own, one actor: with as many as cores nothing is left that reads."""
-    # Without an address it would wait for whichever cluster ran here last, be that dead.
-    ray.init("local", include_dashboard=False, log_to_driver=False)
+    own_cluster()
 
     def segments(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for segment in work.segments(row["path"], row["bytes"]).to_pylist():

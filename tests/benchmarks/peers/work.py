@@ -133,6 +133,13 @@ class Work:
         )
 
 
+def own_cluster() -> None:
+    """A Ray of the way's own: without an address it would wait for whichever cluster ran here last, be that dead."""
+    import ray
+
+    ray.init("local", include_dashboard=False, log_to_driver=False)
+
+
 def refuse(reference: str) -> Any:
     """None of these files refers to others."""
     raise AssetError(ErrorCode.SOURCE_NOT_ALLOWED, reference)
