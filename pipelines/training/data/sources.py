@@ -112,7 +112,8 @@ def unpack(source: Source, work: Path) -> Path:
     if target.is_dir():
         return target
     work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=work) as own:
+    # The clients run in the folder itself, where a path relative to ours would lead elsewhere.
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=work.absolute()) as own:
         files = Path(own) / "files"
         files.mkdir()
         _fetch(source, Path(own), files)

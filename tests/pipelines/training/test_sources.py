@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,9 @@ while [ "$(ls "{asked}" | wc -l)" -lt {callers} ]; do sleep 0.01; done
 cp "{archive}" package.tgz
 echo package.tgz
 """
+
+_DEBIAN = Source(registry="debian", package="some-words", version="1.0", license="MIT", use="train")
+_CONTROL = "Package: some-words\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody\nDescription: words\n"
 
 
 @pytest.fixture
@@ -57,3 +62,24 @@ def test_a_client_that_fails_leaves_nothing_that_looks_unpacked(tmp_path: Path, 
     with pytest.raises(SourceError, match="no such package"):
         unpack(_SOURCE, tmp_path / "data")
     assert not list((tmp_path / "data").iterdir())
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg")
+def test_a_debian_package_is_unpacked_into_a_relative_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, clients = tmp_path / "tree", tmp_path / "clients"
+    for folder in (tree / "DEBIAN", tree / "usr", clients):
+        folder.mkdir(parents=True)
+    (tree / "DEBIAN/control").write_text(_CONTROL, encoding="utf-8")
+    (tree / "usr/words").write_text("one two", encoding="utf-8")
+    archive = tmp_path / "published.deb"
+    subprocess.run(["dpkg-deb", "--build", str(tree), str(archive)], check=True, capture_output=True)
+    client = clients / "apt-get"
+    client.write_text(f'#!/bin/sh\ncp "{archive}" some-words_1.0_all.deb\n', encoding="utf-8")
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", str(clients), prepend=":")
+    monkeypatch.chdir(tmp_path)
+    found = unpack(_DEBIAN, Path(".data"))
+    assert (found / "usr/words").read_text(encoding="utf-8") == "one two"
+    assert sorted(Path(".data").iterdir()) == [Path(".data/some-words")]
