@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import socket
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from schemas.errors import EmbedlakeError
 
@@ -13,6 +15,26 @@ SERVICES = ("s3", "master", "volume", "filer", "admin")
 GRPC_DISTANCE = 10_000
 PICKED_PORTS = range(10_240, 22_768)
 """Both of a pair lie below the range that outgoing connections take on Linux."""
+TURN_PORT = PICKED_PORTS.start - 1
+_TURN_SECONDS = 60.0
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """One server of this machine starts at a time: a port that was free when it was picked is so when it is bound.
+
+    Whoever listens on `TURN_PORT` has the turn, and loses it with its process. Who waits for a minute goes on without.
+    """
+    deadline = time.monotonic() + _TURN_SECONDS
+    with socket.socket() as holder:
+        while time.monotonic() < deadline:
+            try:
+                holder.bind((HOST, TURN_PORT))
+                holder.listen()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield
 
 
 def free_ports(wanted: int | None) -> dict[str, int]:
@@ -28,7 +50,8 @@ def free_ports(wanted: int | None) -> dict[str, int]:
                 held.enter_context(_listener(wanted))
             except (OSError, OverflowError) as error:
                 raise EmbedlakeError(f"S3 server: port {wanted} on {HOST} cannot be used: {error}") from error
-        candidates = iter(random.sample(PICKED_PORTS, len(PICKED_PORTS)))
+        # Processes that have seeded `random` alike would pick alike.
+        candidates = iter(random.SystemRandom().sample(PICKED_PORTS, len(PICKED_PORTS)))
         while len(ports) < 2 * len(SERVICES):
             port = next(candidates)
             try:

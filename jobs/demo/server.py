@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
 from jobs.demo import supervise
-from jobs.demo.ports import HOST, SERVICES, free_ports
+from jobs.demo.ports import HOST, SERVICES, free_ports, turn
 from schemas.errors import EmbedlakeError
 
 REGION = "us-east-1"
@@ -134,13 +134,14 @@ class S3Server:
         binary = _binary()
         self.folder.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, ATTEMPTS + 1):
-            self._ports = free_ports(self._wanted_port)
-            self._launch(binary)
             try:
-                self._await_ready()
+                with turn():
+                    self._ports = free_ports(self._wanted_port)
+                    self._launch(binary)
+                    self._await_ready()
                 return
             except _PortTaken as error:
-                # Another process may take a free port between the pick and the server's bind.
+                # Another program may take a free port between the pick and the server's bind.
                 if attempt == ATTEMPTS:
                     raise EmbedlakeError(f"S3 server: no free ports after {ATTEMPTS} attempts") from error
             except BaseException:

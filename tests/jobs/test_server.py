@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Barrier
 
 import lance
 import numpy as np
@@ -207,6 +208,20 @@ def test_a_lost_race_for_a_port_is_tried_again(tmp_path: Path, monkeypatch: pyte
         with S3Server(tmp_path) as server:
             assert server.client().list_buckets()["Buckets"]
     assert len(picks) == 2
+
+
+def test_servers_that_start_at_once_and_pick_alike_keep_off_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(name: str) -> list[str]:
+        with S3Server(tmp_path / name, buckets=[name]) as server:
+            both_run.wait(60)
+            return [bucket["Name"] for bucket in server.client().list_buckets()["Buckets"]]
+
+    both_run = Barrier(2)
+    monkeypatch.setattr("random.SystemRandom.sample", lambda _, ports, count: sorted(ports)[-count // 2 :])
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(start, ("first", "second"))) == [["first"], ["second"]]
 
 
 def test_a_missing_binary_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
 import subprocess
 import tempfile
 import wave
@@ -23,6 +24,8 @@ RATE = 16_000
 SHARD = 500
 _TIMEOUT_S = 60
 _TEST_FOLD = 16
+_PROGRAMS = {"espeak-ng": "espeak-ng", "flite": "flite", "festival": "text2wave"}
+_PACKAGES = {"festival": "festival festvox-kallpc16k festvox-kdlpc16k"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +76,30 @@ def plan(texts: Sequence[str], count: int, seed: int = 0, held_out: bool = False
 
 
 def write_shards(utterances: Sequence[Utterance], folder: Path, workers: int = 1) -> None:
-    """Speak all that is not spoken yet: `NNNNN.npz` of `SHARD` utterances, each written whole or not at all."""
+    """Speak all that is not spoken yet: `NNNNN.npz` of `SHARD` utterances, each written whole or not at all.
+
+    Raises:
+        SourceError: a synthesizer is not installed, failed, or took a minute.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     batches = {
         folder / f"{start // SHARD:05d}.npz": utterances[start : start + SHARD]
         for start in range(0, len(utterances), SHARD)
     }
     todo = {path: batch for path, batch in batches.items() if not path.exists()}
+    for engine in sorted({u.voice.engine for batch in todo.values() for u in batch}):
+        _check_installed(engine)
     with ThreadPoolExecutor(workers) as pool:
         for written in [pool.submit(_write_shard, path, batch) for path, batch in todo.items()]:
             written.result()
+
+
+def _check_installed(engine: str) -> None:
+    if shutil.which(_PROGRAMS[engine]) is None:
+        raise SourceError(
+            f"{engine} speaks some of the sentences and is not installed (no {_PROGRAMS[engine]} on the PATH): "
+            f"apt-get install {_PACKAGES.get(engine, engine)}"
+        )
 
 
 def _write_shard(path: Path, batch: Sequence[Utterance]) -> None:
@@ -110,7 +127,7 @@ def speak(utterance: Utterance) -> npt.NDArray[np.int16]:
     """int16 samples `[samples]`, mono, 16 kHz.
 
     Raises:
-        SourceError: the synthesizer is not installed, failed, or took a minute.
+        SourceError: the synthesizer cannot be run, failed, or took a minute.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.wav"

@@ -20,6 +20,7 @@ from pipelines.training.data.speech import (
     write_shards,
 )
 from pipelines.training.data.splits import head_noun, held_out, split
+from schemas.errors import SourceError
 
 NOUNS = [
     "dog",
@@ -75,6 +76,16 @@ def test_voices_and_sentences_of_training_and_test_are_disjoint() -> None:
 def test_same_seed_plans_the_same_speech() -> None:
     assert plan(SENTENCES, 50, seed=3) == plan(SENTENCES, 50, seed=3)
     assert plan(SENTENCES, 50, seed=3) != plan(SENTENCES, 50, seed=4)
+
+
+def test_a_synthesizer_that_is_not_installed_is_named_before_any_has_spoken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    utterances = [Utterance("a lighthouse", Voice(engine="festival", name="kal_diphone"), 1.0)]
+    with pytest.raises(SourceError, match=r"text2wave.*apt-get install festival festvox-kallpc16k"):
+        write_shards(utterances, tmp_path / "speech")
+    assert not list((tmp_path / "speech").iterdir())
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite speaks it")
