@@ -177,7 +177,7 @@ class S3Server:
                 [
                     *(sys.executable, "-I", "-S", supervise.__file__, str(GRACE_SECONDS)),
                     *(*_sockets(self._ports), supervise.SEPARATOR),
-                    *(binary, "mini", *_flags(data, config, self._ports)),
+                    *(binary, f"-logdir={self.folder}", "mini", *_flags(data, config, self._ports)),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=log,
