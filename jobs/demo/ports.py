@@ -50,8 +50,7 @@ def free_ports(wanted: int | None) -> dict[str, int]:
                 held.enter_context(_listener(wanted))
             except (OSError, OverflowError) as error:
                 raise EmbedlakeError(f"S3 server: port {wanted} on {HOST} cannot be used: {error}") from error
-        # Processes that have seeded `random` alike would pick alike.
-        candidates = iter(random.SystemRandom().sample(PICKED_PORTS, len(PICKED_PORTS)))
+        candidates = iter(random.sample(PICKED_PORTS, len(PICKED_PORTS)))
         while len(ports) < 2 * len(SERVICES):
             port = next(candidates)
             try:

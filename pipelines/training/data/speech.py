@@ -25,7 +25,11 @@ SHARD = 500
 _TIMEOUT_S = 60
 _TEST_FOLD = 16
 _PROGRAMS = {"espeak-ng": "espeak-ng", "flite": "flite", "festival": "text2wave"}
-_PACKAGES = {"festival": "festival festvox-kallpc16k festvox-kdlpc16k"}
+_PACKAGES = {
+    "espeak-ng": "espeak-ng",
+    "flite": "flite",
+    "festival": "festival festvox-kallpc16k festvox-kdlpc16k",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +99,11 @@ def write_shards(utterances: Sequence[Utterance], folder: Path, workers: int = 1
 
 
 def _check_installed(engine: str) -> None:
-    if shutil.which(_PROGRAMS[engine]) is None:
+    program = _PROGRAMS[engine]
+    if shutil.which(program) is None:
         raise SourceError(
-            f"{engine} speaks some of the sentences and is not installed (no {_PROGRAMS[engine]} on the PATH): "
-            f"apt-get install {_PACKAGES.get(engine, engine)}"
+            f"{engine} speaks some of the sentences and is not installed (no {program} on the PATH): "
+            f"apt-get install {_PACKAGES[engine]}"
         )
 
 
@@ -144,10 +149,11 @@ def speak(utterance: Utterance) -> npt.NDArray[np.int16]:
 def _command(utterance: Utterance, out: Path) -> tuple[list[str], str]:
     """Command line and standard input; a text never stands in a command line."""
     voice, pace = utterance.voice, utterance.pace
+    program = _PROGRAMS[voice.engine]
     if voice.engine == "espeak-ng":
         words_per_minute = str(round(165 * pace))
         return [
-            "espeak-ng",
+            program,
             "-v",
             voice.name,
             "-s",
@@ -161,9 +167,9 @@ def _command(utterance: Utterance, out: Path) -> tuple[list[str], str]:
         text_file = out.with_suffix(".txt")
         text_file.write_text(utterance.text, encoding="utf-8")
         setting = f"duration_stretch={stretch}"
-        return ["flite", "-voice", voice.name, "--setf", setting, "-f", str(text_file), "-o", str(out)], ""
+        return [program, "-voice", voice.name, "--setf", setting, "-f", str(text_file), "-o", str(out)], ""
     scheme = f"(begin (voice_{voice.name}) (Parameter.set 'Duration_Stretch {stretch}))"
-    return ["text2wave", "-eval", scheme, "-F", str(RATE), "-o", str(out)], utterance.text
+    return [program, "-eval", scheme, "-F", str(RATE), "-o", str(out)], utterance.text
 
 
 def _read_wave(path: Path) -> npt.NDArray[np.int16]:

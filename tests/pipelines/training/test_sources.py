@@ -28,6 +28,13 @@ _DEBIAN = Source(registry="debian", package="some-words", version="1.0", license
 _CONTROL = "Package: some-words\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody\nDescription: words\n"
 
 
+def install(home: Path, name: str, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry's client that is found before any other."""
+    (home / name).write_text(script, encoding="utf-8")
+    (home / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(home), prepend=":")
+
+
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the registry's client, which is the one that is found."""
@@ -39,10 +46,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             entry = tarfile.TarInfo(name)
             entry.size = len(name)
             tar.addfile(entry, io.BytesIO(name.encode()))
-    client = home / "npm"
-    client.write_text(_CLIENT.format(asked=asked, archive=archive, callers=_CALLERS), encoding="utf-8")
-    client.chmod(0o755)
-    monkeypatch.setenv("PATH", str(home), prepend=":")
+    install(home, "npm", _CLIENT.format(asked=asked, archive=archive, callers=_CALLERS), monkeypatch)
     return home
 
 
@@ -75,10 +79,7 @@ def test_a_debian_package_is_unpacked_into_a_relative_folder(
     (tree / "usr/words").write_text("one two", encoding="utf-8")
     archive = tmp_path / "published.deb"
     subprocess.run(["dpkg-deb", "--build", str(tree), str(archive)], check=True, capture_output=True)
-    client = clients / "apt-get"
-    client.write_text(f'#!/bin/sh\ncp "{archive}" some-words_1.0_all.deb\n', encoding="utf-8")
-    client.chmod(0o755)
-    monkeypatch.setenv("PATH", str(clients), prepend=":")
+    install(clients, "apt-get", f'#!/bin/sh\ncp "{archive}" some-words_1.0_all.deb\n', monkeypatch)
     monkeypatch.chdir(tmp_path)
     found = unpack(_DEBIAN, Path(".data"))
     assert (found / "usr/words").read_text(encoding="utf-8") == "one two"
